@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The request queues and the controlq: commands, task management, and what becomes of them.
+//!
+//! An [`Initiator`] is what the midlayer sees of a device: it queues commands to the request queue
+//! of their hardware queue, and turns steps of error handling into task management functions on
+//! the controlq.
+//!
+//! `wire.rs` is the bytes, `response.rs` what the answers mean, `limits.rs` what the device may
+//! ask of the driver. These three know nothing of the kernel.
+
+mod control;
+mod initiator;
+mod request;
+mod shared;
+
+pub mod limits;
+pub mod response;
+pub mod wire;
+
+pub use self::{
+    control::ControlQueue,
+    initiator::Initiator,
+    request::RequestQueue,
+    shared::Shared, //
+};
+
+use kernel::fmt;
+
+impl fmt::Display for limits::Adjustments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for limits::Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}

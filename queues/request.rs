@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A request queue: commands on their way to the device and back.
+
+use super::{
+    initiator::Initiator,
+    limits::Layout,
+    response::Outcome,
+    shared::Shared,
+    wire::{
+        Address,
+        CommandResponse,
+        ResponseHeader, //
+    },
+};
+use crate::{
+    scsi_glue::{
+        Busy,
+        Command,
+        CommandList,
+        DataDirection,
+        HostStatus,
+        Sense, //
+    },
+    virtio_glue::{
+        new_locked,
+        AddError,
+        Chain,
+        Handler,
+        Locked,
+        Virtqueue, //
+    },
+};
+use core::mem::size_of;
+use kernel::{
+    prelude::*,
+    sync::{
+        rcu,
+        Arc, //
+    },
+};
+
+/// `SAM_STAT_RESERVATION_CONFLICT` of `include/scsi/scsi_proto.h`.
+const STATUS_RESERVATION_CONFLICT: u8 = 0x18;
+
+/// INTERNAL TARGET FAILURE, with the sense key HARDWARE ERROR (SPC).
+const SENSE_TARGET_FAILURE: Sense = Sense {
+    key: 0x04,
+    asc: 0x44,
+    ascq: 0x00,
+};
+
+/// INVALID COMMAND OPERATION CODE, with the sense key ILLEGAL REQUEST (SPC).
+const SENSE_CANNOT_SEND: Sense = Sense {
+    key: 0x05,
+    asc: 0x20,
+    ascq: 0x00,
+};
+
+/// A request queue.
+#[pin_data]
+pub struct RequestQueue {
+    shared: Arc<Shared>,
+    polled: bool,
+    #[pin]
+    ring: Locked<Virtqueue<Command<Initiator>>>,
+}
+
+impl RequestQueue {
+    /// Makes a request queue that has no ring yet.
+    pub fn new(shared: Arc<Shared>, polled: bool) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                shared,
+                polled,
+                ring <- new_locked!(Virtqueue::new(), c"RequestQueue::ring"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Returns how many descriptors its ring has.
+    pub fn size(&self) -> u32 {
+        self.ring.lock().size()
+    }
+
+    /// Sends a command to the device.
+    ///
+    /// Any context. `layout` is what the device takes commands to look like, `segments` how many
+    /// segments the data of a command can have.
+    #[inline]
+    pub(super) fn send(
+        &self,
+        mut command: Command<Initiator>,
+        layout: Layout,
+        segments: u16,
+    ) -> Result<(), Busy<Initiator>> {
+        // The midlayer does not make any of these; should it, that is no reason to stop the kernel.
+        if command.cdb().len() > layout.cdb_size.into()
+            || command.segments() > segments.into()
+            || command.direction() == DataDirection::Bidirectional
+        {
+            command.complete_with_sense(SENSE_CANNOT_SEND);
+            return Ok(());
+        }
+
+        let about = command.as_ref();
+        let unique_tag = about.unique_tag();
+        let lun = u8::try_from(about.target()).ok().and_then(|target| {
+            let lun = about.lun();
+
+            Address { target, lun }.encode()
+        });
+        let Some(lun) = lun else {
+            command.complete(HostStatus::BadTarget, 0);
+            return Ok(());
+        };
+
+        let tag = command.private_mut().next_tag(unique_tag);
+
+        command.prepare(|request, cdb| request.fill(self.shared.order(), lun, tag, cdb));
+        command.response_mut().preset(ResponseHeader::PRESET);
+
+        let is_last = command.is_last();
+        let rcu = rcu::read_lock();
+        let mut ring = self.ring.lock();
+
+        match ring.add(command, |command, chain| {
+            Self::describe(command, layout, chain)
+        }) {
+            Ok(()) => {
+                if is_last {
+                    let notify = ring.prepare_notify(&rcu);
+
+                    drop(ring);
+                    notify.send();
+                }
+                Ok(())
+            }
+            Err((command, AddError::Full)) => Err(Busy::Host(command)),
+            Err((command, AddError::Broken)) => {
+                drop(ring);
+                command.complete(HostStatus::NoConnect, 0);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts the memory of a command in a chain: header and data out, response and data in.
+    #[inline]
+    fn describe<'a>(command: &'a Command<Initiator>, layout: Layout, chain: &mut Chain<'a>) {
+        let direction = command.direction();
+
+        chain.readable(command.request().bytes(layout.cdb_size.into()));
+        if direction == DataDirection::ToDevice {
+            if let Some(data) = command.data() {
+                chain.readable_segments(data);
+            }
+        }
+
+        chain.writable(
+            command.response(),
+            ResponseHeader::SIZE + usize::from(layout.sense_size),
+        );
+        if direction == DataDirection::FromDevice {
+            if let Some(data) = command.data() {
+                chain.writable_segments(data);
+            }
+        }
+    }
+
+    /// Notifies the device of what was sent.
+    pub(super) fn commit(&self) {
+        let rcu = rcu::read_lock();
+        let mut ring = self.ring.lock();
+        let notify = ring.prepare_notify(&rcu);
+
+        drop(ring);
+        notify.send();
+    }
+
+    /// Completes all commands that the device has finished, and returns how many.
+    ///
+    /// Any context. The interrupt stays as it is.
+    pub(super) fn poll(&self) -> u32 {
+        let mut finished = CommandList::new();
+        let mut count = 0;
+        let mut ring = self.ring.lock();
+
+        // The length is the device's word, and some devices always say 0.
+        while let Some((command, _len)) = ring.take_used() {
+            finished.push(command);
+            count += 1;
+        }
+        drop(ring);
+
+        self.finish_all(finished);
+        count
+    }
+
+    /// Completes commands, in the order in which the device has finished them.
+    fn finish_all(&self, mut finished: CommandList<Initiator>) {
+        while let Some(command) = finished.pop() {
+            self.finish(command);
+        }
+    }
+
+    /// Completes a command as the device has said.
+    #[inline]
+    fn finish(&self, mut command: Command<Initiator>) {
+        let header = command.response().copy::<{ ResponseHeader::SIZE }>(0);
+        let header = ResponseHeader::decode(
+            self.shared.order(),
+            header.unwrap_or(ResponseHeader::PRESET),
+        );
+
+        if header.residual != 0 {
+            command.set_residual(header.residual);
+        }
+        if header.sense_len != 0 {
+            Self::take_sense(&mut command, header.sense_len);
+        }
+
+        let host = match Outcome::of_command(header.response, command.abort_requested()) {
+            Outcome::Status => HostStatus::Ok,
+            Outcome::BadTarget => HostStatus::BadTarget,
+            Outcome::Abort => HostStatus::Abort,
+            Outcome::Reset => HostStatus::Reset,
+            Outcome::BusBusy => HostStatus::BusBusy,
+            Outcome::TransportDisrupted => HostStatus::TransportDisrupted,
+            Outcome::Error => HostStatus::Error,
+            Outcome::TargetFailure => return command.complete_with_sense(SENSE_TARGET_FAILURE),
+            Outcome::ReservationConflict => {
+                return command.complete(HostStatus::Ok, STATUS_RESERVATION_CONFLICT);
+            }
+            Outcome::Violation => {
+                self.complain(&command, header.response);
+                HostStatus::Error
+            }
+        };
+
+        command.complete(host, header.status);
+    }
+
+    /// Copies sense data to the midlayer, and wipes it, so that the next command's is not mixed
+    /// with it.
+    ///
+    /// A device can claim more than it may write. What is behind that is zeroes.
+    #[cold]
+    fn take_sense(command: &mut Command<Initiator>, len: u32) {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+
+        command.copy_sense(ResponseHeader::SIZE, len);
+        command
+            .response_mut()
+            .preset([0; size_of::<CommandResponse>()]);
+    }
+
+    /// Tells of a response that does not exist.
+    #[cold]
+    fn complain(&self, command: &Command<Initiator>, response: u8) {
+        let about = command.as_ref();
+
+        if self.shared.may_complain() {
+            dev_warn!(
+                self.shared.dev(),
+                "target {} lun {}: the device answered a command with response {}, which does \
+                 not exist\n",
+                about.target(),
+                about.lun(),
+                response
+            );
+        }
+    }
+}
+
+impl Handler for RequestQueue {
+    type Token = Command<Initiator>;
+
+    fn virtqueue(&self) -> &Locked<Virtqueue<Self::Token>> {
+        &self.ring
+    }
+
+    fn name(&self) -> &'static CStr {
+        if self.polled {
+            c"request_poll"
+        } else {
+            c"request"
+        }
+    }
+
+    fn has_interrupt(&self) -> bool {
+        !self.polled
+    }
+
+    fn used(&self) {
+        loop {
+            let mut finished = CommandList::new();
+            let mut ring = self.ring.lock();
+
+            ring.disable_interrupts();
+            while let Some((command, _len)) = ring.take_used() {
+                finished.push(command);
+            }
+            let settled = ring.enable_interrupts();
+
+            drop(ring);
+            self.finish_all(finished);
+
+            if settled {
+                break;
+            }
+        }
+    }
+
+    fn unused(&self, command: Self::Token) {
+        command.complete(HostStatus::NoConnect, 0);
+    }
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The SCSI host.
+//!
+//! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
+
+use super::{
+    bindings,
+    driver::Driver,
+    logical_unit::LogicalUnit,
+    template::Template, //
+};
+use core::{
+    marker::PhantomData,
+    mem::size_of,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
+    device,
+    error::to_result,
+    ffi::{
+        c_int,
+        c_short,
+        c_void, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    types::ForeignOwnable, //
+};
+
+/// The limits of a host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parameters {
+    /// How many commands a hardware queue can have in flight. At least 1.
+    pub commands_per_queue: u32,
+    /// How many commands a logical unit can have in flight, at first. At least 1.
+    pub commands_per_lun: u16,
+    /// How many segments the data of a command can have. At least 1.
+    pub segments: u16,
+    /// How much data a command can have, in sectors of 512 bytes. At least a page.
+    pub sectors: u32,
+    /// The highest target.
+    pub last_target: u32,
+    /// The highest logical unit, as the midlayer numbers them.
+    pub last_lun: u64,
+    /// How long a CDB can be, in bytes.
+    pub cdb_len: u16,
+}
+
+/// Returns how many hardware queues the system can make use of, `most` at most.
+pub fn possible_queues(most: u32) -> u32 {
+    // SAFETY: This only counts CPUs.
+    unsafe { kernel::bindings::blk_mq_num_possible_queues(most.min(kernel::cpu::nr_cpu_ids())) }
+}
+
+/// What the C host keeps for the driver: a reference to the driver object.
+///
+/// # Invariants
+///
+/// It is null, or comes from `Arc::<T>::into_foreign`.
+#[repr(transparent)]
+struct HostData(*mut c_void);
+
+/// Returns where a C host keeps its [`HostData`].
+///
+/// # Safety
+///
+/// `shost` must be a host that [`Host`] has made.
+unsafe fn host_data(shost: NonNull<bindings::Scsi_Host>) -> *mut HostData {
+    // SAFETY: By the safety requirements of this function the host is valid, and was allocated with
+    // room for a `HostData`.
+    unsafe { (*shost.as_ptr()).hostdata.as_mut_ptr().cast() }
+}
+
+/// Returns the driver of a C host.
+///
+/// # Safety
+///
+/// `shost` must be a host that [`Host`] has made for `T`, and its `Host` must not be dropped during
+/// `'a`.
+#[inline]
+pub(super) unsafe fn driver_of<'a, T: Driver>(
+    shost: *mut bindings::Scsi_Host,
+) -> Option<ArcBorrow<'a, T>> {
+    // SAFETY: By the safety requirements of this function.
+    let data = unsafe { (*host_data(NonNull::new(shost)?)).0 };
+
+    // SAFETY: By the invariant of `HostData`, `data` comes from `into_foreign`. It is taken back
+    // only when the `Host` is dropped.
+    (!data.is_null()).then(|| unsafe { Arc::<T>::borrow(data) })
+}
+
+/// A registered SCSI host: `struct Scsi_Host`.
+///
+/// # Invariants
+///
+/// `shost` is a valid host with a template of `T`, whose [`HostData`] is not null, and this object
+/// holds a reference to it. It is added to the system while `added` is true.
+#[pin_data(PinnedDrop)]
+pub struct Host<T: Driver> {
+    shost: NonNull<bindings::Scsi_Host>,
+    #[pin]
+    added: Mutex<bool>,
+    _driver: PhantomData<Arc<T>>,
+}
+
+// SAFETY: A host can be used from any thread, and the driver is `Send` and `Sync`.
+unsafe impl<T: Driver> Send for Host<T> {}
+
+// SAFETY: As above; the midlayer has its own locks.
+unsafe impl<T: Driver> Sync for Host<T> {}
+
+impl<T: Driver> Host<T> {
+    /// Makes a host below a device, and adds it to the system. From here on the driver's methods
+    /// are called.
+    ///
+    /// Process context.
+    pub fn new<'a>(
+        parent: &'a device::Device<device::Bound>,
+        parameters: Parameters,
+        driver: Arc<T>,
+    ) -> impl PinInit<Self, Error> + use<'a, T> {
+        pin_init::pin_init_scope(move || {
+            let shost = Self::allocate(&parameters, driver)?;
+
+            // INVARIANT: The host has its data, and its reference is ours. It is not added, so
+            // that dropping this only gives it up.
+            let host = try_pin_init!(Self {
+                shost,
+                added <- new_mutex!(false),
+                _driver: PhantomData,
+            }? Error);
+
+            Ok(host.pin_chain(move |host| host.as_ref().get_ref().add(parent)))
+        })
+    }
+
+    /// Allocates the C host and sets its limits and its data.
+    fn allocate(parameters: &Parameters, driver: Arc<T>) -> Result<NonNull<bindings::Scsi_Host>> {
+        let counts = driver.queues();
+        let can_queue = c_int::try_from(parameters.commands_per_queue)?;
+        let data_len = c_int::try_from(size_of::<HostData>())?;
+
+        // SAFETY: The template is valid for ever.
+        let shost = unsafe { bindings::scsi_host_alloc(Template::<T>::get(), data_len) };
+        let shost = NonNull::new(shost).ok_or(ENOMEM)?;
+
+        // SAFETY: The host is valid, and nobody else uses it yet.
+        let c_host = unsafe { &mut *shost.as_ptr() };
+
+        c_host.can_queue = can_queue;
+        c_host.cmd_per_lun = c_short::try_from(parameters.commands_per_lun).unwrap_or(c_short::MAX);
+        c_host.sg_tablesize = parameters.segments;
+        c_host.max_sectors = parameters.sectors;
+        c_host.max_channel = 0;
+        c_host.max_id = parameters.last_target.saturating_add(1);
+        c_host.max_lun = parameters.last_lun.saturating_add(1);
+        c_host.max_cmd_len = parameters.cdb_len;
+        c_host.nr_hw_queues = counts.interrupt.saturating_add(counts.polled);
+        c_host.nr_maps = if counts.polled == 0 {
+            1
+        } else {
+            kernel::bindings::hctx_type_HCTX_TYPE_POLL + 1
+        };
+
+        // SAFETY: The host was allocated with room for this.
+        unsafe { host_data(shost).write(HostData(driver.into_foreign().cast())) };
+
+        Ok(shost)
+    }
+
+    /// Adds the host to the system.
+    fn add(&self, parent: &device::Device<device::Bound>) -> Result {
+        let mut added = self.added.lock();
+
+        // `Device` is a transparent wrapper of the C structure.
+        let parent = ptr::from_ref(parent)
+            .cast_mut()
+            .cast::<kernel::bindings::device>();
+
+        // SAFETY: By the type invariant the host is valid, and it is not added. The parent is valid
+        // and bound.
+        to_result(unsafe {
+            bindings::scsi_add_host_with_dma(self.shost.as_ptr(), parent, ptr::null_mut())
+        })?;
+
+        *added = true;
+        Ok(())
+    }
+
+    /// Looks for targets and logical units. What is found is there a little later.
+    ///
+    /// Process context.
+    pub fn scan(&self) {
+        // SAFETY: By the type invariant the host is valid.
+        unsafe { bindings::scsi_scan_host(self.shost.as_ptr()) };
+    }
+
+    /// Looks for logical units of a target.
+    ///
+    /// Process context.
+    pub fn scan_target(&self, target: u32) {
+        // SAFETY: By the type invariant the host is valid.
+        unsafe {
+            bindings::scsi_scan_target(
+                &raw mut (*self.shost.as_ptr()).shost_gendev,
+                0,
+                target,
+                // CAST: All bits set means any logical unit.
+                i64::from(bindings::SCAN_WILD_CARD) as u64,
+                bindings::scsi_scan_mode_SCSI_SCAN_INITIAL,
+            );
+        }
+    }
+
+    /// Looks for one logical unit, and adds it if it is there and new.
+    ///
+    /// Process context. Fails with [`ENODEV`] if it is not there.
+    pub fn add_logical_unit(&self, target: u32, lun: u64) -> Result {
+        // SAFETY: By the type invariant the host is valid.
+        to_result(unsafe { bindings::scsi_add_device(self.shost.as_ptr(), 0, target, lun) })
+    }
+
+    /// Returns a logical unit of the host, if there is such a one.
+    pub fn logical_unit(&self, target: u32, lun: u64) -> Option<LogicalUnit> {
+        // SAFETY: By the type invariant the host is valid.
+        let sdev = unsafe { bindings::scsi_device_lookup(self.shost.as_ptr(), 0, target, lun) };
+
+        // SAFETY: `scsi_device_lookup()` has taken a reference, which is ours.
+        NonNull::new(sdev).map(|sdev| unsafe { LogicalUnit::from_ptr(sdev) })
+    }
+
+    /// Returns the number of the host in the system.
+    pub fn number(&self) -> u32 {
+        // SAFETY: By the type invariant the host is valid, and its number does not change.
+        unsafe { (*self.shost.as_ptr()).host_no }
+    }
+
+    /// Removes the host and all its logical units from the system, once their commands have
+    /// ended. Does nothing if that was done before.
+    ///
+    /// Process context. When it returns, the driver's methods are not called any more.
+    pub fn remove(&self) {
+        let mut added = self.added.lock();
+
+        if *added {
+            // SAFETY: By the type invariant the host is valid and was added.
+            unsafe { bindings::scsi_remove_host(self.shost.as_ptr()) };
+            *added = false;
+        }
+    }
+}
+
+#[pinned_drop]
+impl<T: Driver> PinnedDrop for Host<T> {
+    fn drop(self: Pin<&mut Self>) {
+        self.remove();
+
+        // SAFETY: The host was made by `allocate`.
+        let data = unsafe { host_data(self.shost).replace(HostData(ptr::null_mut())) };
+
+        // SAFETY: By the type invariant the data comes from `into_foreign`. The host is removed, so
+        // nobody borrows it any more.
+        drop(unsafe { Arc::<T>::from_foreign(data.0.cast()) });
+
+        // SAFETY: By the type invariant the reference is ours.
+        unsafe { bindings::scsi_host_put(self.shost.as_ptr()) };
+    }
+}

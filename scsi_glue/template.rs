@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The C host template of a [`Driver`].
+//!
+//! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
+
+use super::{
+    bindings,
+    command::{
+        Area,
+        Command,
+        CommandRef, //
+    },
+    driver::{
+        Busy,
+        Driver,
+        RecoveryResult,
+        TimeoutAction, //
+    },
+    host::driver_of,
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    ffi::{
+        c_int,
+        c_uint, //
+    },
+    sync::ArcBorrow, //
+};
+
+/// The C host template of a driver, and the functions in it.
+///
+/// Each function is only ever called by the midlayer, with a host that [`Host`] has made for `T`
+/// and not removed yet, or with a command or a device of such a host.
+///
+/// [`Host`]: super::Host
+pub(super) struct Template<T: Driver>(PhantomData<T>);
+
+impl<T: Driver> Template<T> {
+    const TEMPLATE: bindings::scsi_host_template = bindings::scsi_host_template {
+        module: (&raw const kernel::bindings::__this_module).cast_mut(),
+        name: T::NAME.as_ptr().cast(),
+        proc_name: T::PROC_NAME.as_ptr().cast(),
+        cmd_size: Area::<T>::SIZE,
+        init_cmd_priv: Some(Self::init_command_callback),
+        queuecommand: Some(Self::queue_command_callback),
+        commit_rqs: Some(Self::commit_callback),
+        map_queues: Some(Self::map_queues_callback),
+        mq_poll: Some(Self::poll_callback),
+        sdev_configure: Some(Self::configure_callback),
+        change_queue_depth: Some(Self::change_queue_depth_callback),
+        eh_timed_out: Some(Self::timed_out_callback),
+        eh_abort_handler: Some(Self::abort_callback),
+        eh_device_reset_handler: Some(Self::reset_logical_unit_callback),
+        this_id: -1,
+        // A segment may be anywhere, but not cross a 4 GiB boundary.
+        dma_boundary: u32::MAX as kernel::ffi::c_ulong,
+        _bitfield_1: Self::FLAGS,
+        ..pin_init::zeroed()
+    };
+
+    /// The one-bit fields: queue depths are lowered when a device reports TASK SET FULL, and
+    /// raised again (`track_queue_depth`, the second bit).
+    ///
+    /// bindgen's setters cannot be called in a constant.
+    const FLAGS: bindings::__BindgenBitfieldUnit<[u8; 2usize]> =
+        bindings::__BindgenBitfieldUnit::new([
+            if cfg!(target_endian = "little") {
+                1 << 1
+            } else {
+                1 << 6
+            },
+            0,
+        ]);
+
+    /// Returns the template.
+    pub(super) fn get() -> &'static bindings::scsi_host_template {
+        &Self::TEMPLATE
+    }
+
+    /// Returns the driver of the host of a command.
+    ///
+    /// # Safety
+    ///
+    /// `cmd` must be a valid command of a host of `T` that is not removed, for `'a`.
+    #[inline]
+    unsafe fn driver_of_command<'a>(cmd: NonNull<bindings::scsi_cmnd>) -> Option<ArcBorrow<'a, T>> {
+        // SAFETY: By the safety requirements of this function, the command is valid, and it has a
+        // valid device, which has a valid host of `T`.
+        unsafe { driver_of((*(*cmd.as_ptr()).device).host) }
+    }
+
+    /// # Safety
+    ///
+    /// See the type. The command is new.
+    unsafe extern "C" fn init_command_callback(
+        _shost: *mut bindings::Scsi_Host,
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> c_int {
+        if let Some(cmd) = NonNull::new(cmd) {
+            // SAFETY: The command is one of a host of `T`, and new.
+            unsafe { Area::<T>::init(cmd) };
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// See the type. The command becomes the driver's, unless this returns other than 0.
+    unsafe extern "C" fn queue_command_callback(
+        shost: *mut bindings::Scsi_Host,
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> bindings::scsi_qc_status {
+        let Some(cmd) = NonNull::new(cmd) else {
+            return 0;
+        };
+
+        // SAFETY: The midlayer hands the command over.
+        let command = unsafe { Command::<T>::from_ptr(cmd) };
+        let queue = command.as_ref().unique_tag() >> kernel::bindings::BLK_MQ_UNIQUE_TAG_BITS;
+
+        // SAFETY: The host is one of `T` that is not removed. Were it without a driver, the
+        // command would be dropped here, which completes it.
+        let Some(driver) = (unsafe { driver_of::<T>(shost) }) else {
+            return 0;
+        };
+
+        match driver.queue_command(queue, command) {
+            Ok(()) => 0,
+            Err(Busy::Host(command)) => {
+                // It is the midlayer's again.
+                let _ = command.into_ptr();
+                bindings::scsi_qc_status_SCSI_MLQUEUE_HOST_BUSY
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn commit_callback(shost: *mut bindings::Scsi_Host, queue: u16) {
+        // SAFETY: The host is one of `T` that is not removed.
+        if let Some(driver) = unsafe { driver_of::<T>(shost) } {
+            driver.commit(queue.into());
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn poll_callback(shost: *mut bindings::Scsi_Host, queue: c_uint) -> c_int {
+        // SAFETY: The host is one of `T` that is not removed.
+        let found = unsafe { driver_of::<T>(shost) }.map_or(0, |driver| driver.poll(queue));
+
+        c_int::try_from(found).unwrap_or(c_int::MAX)
+    }
+
+    /// # Safety
+    ///
+    /// See the type. The host's tag set is being set up.
+    unsafe extern "C" fn map_queues_callback(shost: *mut bindings::Scsi_Host) {
+        // SAFETY: The host is one of `T` that is not removed.
+        let Some(driver) = (unsafe { driver_of::<T>(shost) }) else {
+            return;
+        };
+        let counts = driver.queues();
+
+        // SAFETY: The host is valid, and so is the device that it was registered for.
+        let parent = unsafe { (*shost).shost_gendev.parent };
+
+        // SAFETY: The host is valid, and only this thread uses its tag set.
+        let maps = unsafe { &mut (*shost).tag_set.map };
+        let mut offset = 0;
+
+        for (kind, map) in (0..).zip(maps) {
+            let polled = kind == kernel::bindings::hctx_type_HCTX_TYPE_POLL;
+
+            map.nr_queues = match kind {
+                kernel::bindings::hctx_type_HCTX_TYPE_DEFAULT => counts.interrupt,
+                _ if polled => counts.polled,
+                _ => 0,
+            };
+            map.queue_offset = offset;
+            offset += map.nr_queues;
+
+            // A kind that the host does not have has no map to fill.
+            if map.nr_queues == 0 || map.mq_map.is_null() {
+                continue;
+            }
+
+            // Queues that interrupt serve the CPUs that their interrupt goes to. Those that are
+            // polled have none, so the block layer can spread them as it likes.
+            //
+            // SAFETY: The map has room for all CPUs, and the device is valid.
+            unsafe {
+                if polled {
+                    kernel::bindings::blk_mq_map_queues(map);
+                } else {
+                    kernel::bindings::blk_mq_map_hw_queues(map, parent, T::OTHER_INTERRUPTS);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the type. The device is new, and nobody else uses it.
+    unsafe extern "C" fn configure_callback(
+        sdev: *mut bindings::scsi_device,
+        _limits: *mut kernel::bindings::queue_limits,
+    ) -> c_int {
+        // The limits of a logical unit that is passed through may come from the machine that does
+        // it. It says so in its VPD pages, even where the unit itself is too old to be asked.
+        //
+        // SAFETY: The device is valid, and nobody else uses it.
+        unsafe { bindings::scsi_helper_try_vpd_pages(sdev) };
+        0
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn change_queue_depth_callback(
+        sdev: *mut bindings::scsi_device,
+        depth: c_int,
+    ) -> c_int {
+        // SAFETY: The device is valid, and so is its host.
+        let most = unsafe { (*(*sdev).host).cmd_per_lun };
+
+        // SAFETY: The device is valid.
+        unsafe { bindings::scsi_change_queue_depth(sdev, depth.min(most.into())) }
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn timed_out_callback(
+        cmd: *mut bindings::scsi_cmnd,
+    ) -> bindings::scsi_timeout_action {
+        let action = NonNull::new(cmd).and_then(|cmd| {
+            // SAFETY: The command is valid, and its host is not removed.
+            let driver = unsafe { Self::driver_of_command(cmd) }?;
+
+            // SAFETY: The block layer keeps the command for as long as this runs.
+            Some(driver.timed_out(unsafe { CommandRef::from_ptr(cmd) }))
+        });
+
+        match action {
+            Some(TimeoutAction::ResetTimer) => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
+            None => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
+        }
+    }
+
+    /// Runs a step of error handling.
+    ///
+    /// # Safety
+    ///
+    /// `cmd` must be a valid command of a host of `T` that is not removed, and that error handling
+    /// is about.
+    unsafe fn recover(
+        cmd: *mut bindings::scsi_cmnd,
+        step: impl FnOnce(&T, CommandRef<'_, T>) -> RecoveryResult,
+    ) -> c_int {
+        let result = NonNull::new(cmd).and_then(|cmd| {
+            // SAFETY: By the safety requirements of this function.
+            let driver = unsafe { Self::driver_of_command(cmd) }?;
+
+            // SAFETY: By the safety requirements of this function, the midlayer keeps the command
+            // for as long as this runs.
+            Some(step(&driver, unsafe { CommandRef::from_ptr(cmd) }))
+        });
+
+        // CAST: Both values are small and positive.
+        match result {
+            Some(RecoveryResult::Success) => bindings::scsi_disposition_SUCCESS as c_int,
+            Some(RecoveryResult::Failed) | None => bindings::scsi_disposition_FAILED as c_int,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn abort_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { Self::recover(cmd, T::abort) }
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn reset_logical_unit_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { Self::recover(cmd, T::reset_logical_unit) }
+    }
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen reads for the virtio glue.
+ */
+
+/* Forward references to this enum confuse bindgen: see rust/bindings/bindings_helper.h. */
+#include <linux/hrtimer_types.h>
+
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+
+#include "helpers.h"

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C helpers of the virtio glue.
+ */
+
+#include "helpers.h"
+
+int virtio_helper_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
+			   struct virtqueue *vqs[], struct virtqueue_info infos[],
+			   struct irq_affinity *affinity)
+{
+	return virtio_find_vqs(vdev, nvqs, vqs, infos, affinity);
+}
+
+void virtio_helper_device_ready(struct virtio_device *vdev)
+{
+	virtio_device_ready(vdev);
+}
+
+bool virtio_helper_has_feature(const struct virtio_device *vdev, unsigned int bit)
+{
+	return virtio_has_feature(vdev, bit);
+}
+
+bool virtio_helper_is_little_endian(struct virtio_device *vdev)
+{
+	return virtio_is_little_endian(vdev);
+}
+
+u16 virtio_helper_cread16(struct virtio_device *vdev, unsigned int offset)
+{
+	return virtio_cread16(vdev, offset);
+}
+
+u32 virtio_helper_cread32(struct virtio_device *vdev, unsigned int offset)
+{
+	return virtio_cread32(vdev, offset);
+}
+
+void virtio_helper_cwrite32(struct virtio_device *vdev, unsigned int offset, u32 value)
+{
+	virtio_cwrite32(vdev, offset, value);
+}
+
+unsigned long virtio_helper_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+bool virtio_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
+{
+	return spin_trylock_irqsave(lock, *flags);
+}
+
+void virtio_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+void virtio_helper_reinit_completion(struct completion *done)
+{
+	reinit_completion(done);
+}
+
+/*
+ * The kernel would tell how many messages were suppressed under the name of a
+ * function. With this flag it does so only on release, which never comes.
+ */
+void virtio_helper_ratelimit_init(struct ratelimit_state *state)
+{
+	ratelimit_default_init(state);
+	ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE);
+}
+
+void virtio_helper_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void virtio_helper_queue_freezable_work(struct work_struct *work)
+{
+	queue_work(system_freezable_wq, work);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * C helpers of the virtio glue: functions that the kernel has only as macros or
+ * inlines with configuration ifdefs or ordering rules.
+ */
+#ifndef VIRTIO_GLUE_HELPERS_H
+#define VIRTIO_GLUE_HELPERS_H
+
+#include <linux/completion.h>
+#include <linux/interrupt.h>
+#include <linux/ratelimit.h>
+#include <linux/spinlock.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <linux/workqueue.h>
+
+int virtio_helper_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
+			   struct virtqueue *vqs[], struct virtqueue_info infos[],
+			   struct irq_affinity *affinity);
+void virtio_helper_device_ready(struct virtio_device *vdev);
+bool virtio_helper_has_feature(const struct virtio_device *vdev, unsigned int bit);
+bool virtio_helper_is_little_endian(struct virtio_device *vdev);
+u16 virtio_helper_cread16(struct virtio_device *vdev, unsigned int offset);
+u32 virtio_helper_cread32(struct virtio_device *vdev, unsigned int offset);
+void virtio_helper_cwrite32(struct virtio_device *vdev, unsigned int offset, u32 value);
+
+unsigned long virtio_helper_spin_lock_irqsave(spinlock_t *lock);
+bool virtio_helper_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+void virtio_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+
+void virtio_helper_reinit_completion(struct completion *done);
+
+void virtio_helper_ratelimit_init(struct ratelimit_state *state);
+
+void virtio_helper_init_work(struct work_struct *work, work_func_t func);
+void virtio_helper_queue_freezable_work(struct work_struct *work);
+
+#endif

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The virtqueue: adding buffers, getting them back, notifying the device.
+//!
+//! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
+
+use super::{
+    bindings,
+    chain::Chain, //
+};
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
+    ffi::{
+        c_int,
+        c_uint,
+        c_void, //
+    },
+    prelude::*,
+    sync::rcu, //
+};
+
+/// An object that can be on a virtqueue, together with the memory that it owns.
+///
+/// # Safety
+///
+/// - `into_raw` must give out a pointer that is unique among the tokens in existence, and
+///   `from_raw` must give back the same token for it.
+/// - All memory that can be borrowed from a `&Self` as a piece of a [`Chain`] must stay valid and
+///   in place from `into_raw` until the token has come back from `from_raw` and is dropped.
+pub unsafe trait Token: Send + Sized {
+    /// Makes a pointer of the token, which then owns it.
+    fn into_raw(self) -> NonNull<c_void>;
+
+    /// Makes the token again.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must come from `into_raw`, and this must be called only once for it.
+    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self;
+}
+
+// SAFETY: A box's address is unique while it is allocated, and what it owns stays in place until
+// it is dropped or moved out of, for which one needs the box.
+unsafe impl<T: Send + 'static> Token for KBox<T> {
+    fn into_raw(self) -> NonNull<c_void> {
+        // SAFETY: A box is never null.
+        unsafe { NonNull::new_unchecked(KBox::into_raw(self).cast()) }
+    }
+
+    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
+        // SAFETY: By the safety requirements of this function, `ptr` comes from `KBox::into_raw`.
+        unsafe { KBox::from_raw(ptr.as_ptr().cast()) }
+    }
+}
+
+/// Why a buffer could not be added.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AddError {
+    /// There are not enough free descriptors. There will be when the device has used some.
+    Full,
+    /// The virtqueue is broken or gone: nothing can be added until the device is reset.
+    Broken,
+}
+
+/// A virtqueue whose buffers are tokens of type `T`: `struct virtqueue`.
+///
+/// It is only used inside a [`Locked`], which is what serialises its operations.
+///
+/// # Invariants
+///
+/// - `raw`, if there, is a live C virtqueue. It is made so by [`Virtqueues`] alone, which takes it
+///   away, under the lock, before it deletes the C virtqueue; between the two it waits for an RCU
+///   grace period.
+/// - Every buffer in the C virtqueue is a token of type `T`.
+///
+/// [`Locked`]: super::Locked
+/// [`Virtqueues`]: super::Virtqueues
+pub struct Virtqueue<T: Token> {
+    raw: Option<NonNull<bindings::virtqueue>>,
+    /// Nothing is added and the device is not notified any more; what it has used can be taken.
+    stopped: bool,
+    _token: PhantomData<fn() -> T>,
+}
+
+// SAFETY: A virtqueue can be used from any thread, one at a time, and its tokens are `Send`.
+unsafe impl<T: Token> Send for Virtqueue<T> {}
+
+impl<T: Token> Virtqueue<T> {
+    /// Makes a virtqueue that is not there yet: [`Virtqueues`] makes it live.
+    ///
+    /// [`Virtqueues`]: super::Virtqueues
+    pub const fn new() -> Self {
+        // INVARIANT: There is no C virtqueue.
+        Self {
+            raw: None,
+            stopped: false,
+            _token: PhantomData,
+        }
+    }
+
+    /// Makes it live.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be a live and empty C virtqueue, which is deleted only as the type invariant
+    /// says, and which no other object uses.
+    pub(super) unsafe fn install(&mut self, raw: NonNull<bindings::virtqueue>) {
+        // INVARIANT: By the safety requirements of this function.
+        self.raw = Some(raw);
+        self.stopped = false;
+    }
+
+    /// Stops it: from here on nothing is added, and after an RCU grace period no notification is
+    /// under way.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Takes the C virtqueue away.
+    pub(super) fn uninstall(&mut self) -> Option<NonNull<bindings::virtqueue>> {
+        self.raw.take()
+    }
+
+    /// Adds a token's buffer, whose memory `describe` puts in a chain.
+    ///
+    /// The device sees it after the next notification, or sooner.
+    ///
+    /// Any context. On error the token is given back.
+    #[inline]
+    pub fn add(
+        &mut self,
+        token: T,
+        describe: impl for<'a> FnOnce(&'a T, &mut Chain<'a>),
+    ) -> Result<(), (T, AddError)> {
+        let Some(raw) = self.raw.filter(|_| !self.stopped) else {
+            return Err((token, AddError::Broken));
+        };
+
+        // From here on it is dropped only if it could not be added.
+        let token = ManuallyDrop::new(token);
+        let mut chain = Chain::new();
+        describe(&token, &mut chain);
+
+        chain.with_scatterlists(|lists, readable, writable| {
+            // SAFETY: `token` is not used again after this. The chain still borrows from it, but
+            // `Token` promises that the memory stays where it is.
+            let data = unsafe { ptr::read(&*token) }.into_raw();
+
+            // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held because
+            // `self` is borrowed exclusively. `lists` has `readable + writable` terminated
+            // scatterlists, of memory that is valid for as long as the token is on the virtqueue.
+            let err = unsafe {
+                bindings::virtqueue_add_sgs(
+                    raw.as_ptr(),
+                    lists.as_mut_ptr(),
+                    readable as c_uint,
+                    writable as c_uint,
+                    data.as_ptr(),
+                    kernel::bindings::GFP_ATOMIC,
+                )
+            };
+
+            if err == 0 {
+                return Ok(());
+            }
+
+            // SAFETY: The buffer was not added, so `data` comes from `into_raw` just above and from
+            // nowhere else.
+            let token = unsafe { T::from_raw(data) };
+
+            Err((token, Self::add_error(err)))
+        })
+    }
+
+    /// Tells what `virtqueue_add_sgs()` meant.
+    fn add_error(err: c_int) -> AddError {
+        if err == EIO.to_errno() {
+            AddError::Broken
+        } else {
+            AddError::Full
+        }
+    }
+
+    /// Returns a token that the device has used, and how many bytes the device says it has
+    /// written, which is not to be trusted.
+    #[inline]
+    pub fn take_used(&mut self) -> Option<(T, u32)> {
+        let raw = self.raw?;
+        let mut len: c_uint = 0;
+
+        // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held because
+        // `self` is borrowed exclusively.
+        let data = unsafe { bindings::virtqueue_get_buf(raw.as_ptr(), &mut len) };
+
+        // SAFETY: By the type invariant `data`, if there, comes from `T::into_raw`. The virtio core
+        // keeps it in memory of the driver, clears it when it hands it out, and checks the
+        // identifier by which the device names it.
+        NonNull::new(data).map(|data| (unsafe { T::from_raw(data) }, len))
+    }
+
+    /// Asks the device not to interrupt when it uses buffers. It is a hint.
+    #[inline]
+    pub fn disable_interrupts(&mut self) {
+        if let Some(raw) = self.raw {
+            // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held.
+            unsafe { bindings::virtqueue_disable_cb(raw.as_ptr()) };
+        }
+    }
+
+    /// Asks the device to interrupt again. Returns false if it has used more buffers meanwhile,
+    /// for which no interrupt might come.
+    #[inline]
+    #[must_use]
+    pub fn enable_interrupts(&mut self) -> bool {
+        self.raw.is_none_or(|raw| {
+            // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held.
+            unsafe { bindings::virtqueue_enable_cb(raw.as_ptr()) }
+        })
+    }
+
+    /// Finds out whether the device has to be notified of what was added since the last time.
+    ///
+    /// The notification itself is [`Notify::send`], which does not need the lock, and is better
+    /// done without it.
+    #[inline]
+    pub fn prepare_notify<'rcu>(&mut self, _rcu: &'rcu rcu::Guard) -> Notify<'rcu> {
+        // SAFETY: By the type invariant `raw`, if there, is a live virtqueue, and the lock is held.
+        //
+        // INVARIANT: `raw` is live now, so it is until an RCU grace period has passed, for which
+        // `_rcu` is in the way.
+        Notify(
+            self.raw.filter(|raw| {
+                !self.stopped && unsafe { bindings::virtqueue_kick_prepare(raw.as_ptr()) }
+            }),
+            PhantomData,
+        )
+    }
+
+    /// Returns how many descriptors the ring has; 0 if the virtqueue is gone.
+    pub fn size(&self) -> u32 {
+        self.raw.map_or(0, |raw| {
+            // SAFETY: By the type invariant `raw` is a live virtqueue.
+            unsafe { bindings::virtqueue_get_vring_size(raw.as_ptr()) }
+        })
+    }
+
+    /// Returns whether the virtqueue is broken or gone.
+    pub fn is_broken(&self) -> bool {
+        self.raw.filter(|_| !self.stopped).is_none_or(|raw| {
+            // SAFETY: By the type invariant `raw` is a live virtqueue.
+            unsafe { bindings::virtqueue_is_broken(raw.as_ptr()) }
+        })
+    }
+}
+
+/// Takes a token off a C virtqueue that the device has not used.
+///
+/// # Safety
+///
+/// `raw` must be a live virtqueue of tokens of type `T` that nobody else uses, and the device must
+/// have been reset, so that it does not touch the memory any more.
+pub(super) unsafe fn take_unused<T: Token>(raw: NonNull<bindings::virtqueue>) -> Option<T> {
+    // SAFETY: By the safety requirements of this function.
+    let data = unsafe { bindings::virtqueue_detach_unused_buf(raw.as_ptr()) };
+
+    // SAFETY: The buffers of the virtqueue come from `T::into_raw`, and the call above has taken
+    // this one off.
+    NonNull::new(data).map(|data| unsafe { T::from_raw(data) })
+}
+
+/// A notification that may have to be sent to the device.
+///
+/// # Invariants
+///
+/// The virtqueue, if there, is live for `'rcu`.
+#[must_use = "the device does not know of the buffers until it is notified"]
+pub struct Notify<'rcu>(
+    Option<NonNull<bindings::virtqueue>>,
+    PhantomData<&'rcu rcu::Guard>,
+);
+
+impl Notify<'_> {
+    /// Notifies the device, if it asked for it. Any context.
+    #[inline]
+    pub fn send(self) {
+        if let Some(raw) = self.0 {
+            // A failure marks the virtqueue broken, which the next use of it finds.
+            //
+            // SAFETY: By the type invariant `raw` is a live virtqueue.
+            let _ = unsafe { bindings::virtqueue_notify(raw.as_ptr()) };
+        }
+    }
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! All virtqueues of a device, which come and go together.
+//!
+//! C header: [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
+
+use super::{
+    bindings,
+    virtqueue::take_unused,
+    Device,
+    Locked,
+    Token,
+    Virtqueue, //
+};
+use core::{
+    pin::Pin,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
+    device,
+    error::to_result,
+    ffi::c_uint,
+    new_mutex,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// An object that has a virtqueue and knows what to do when the device has used buffers of it.
+pub trait Handler: Send + Sync {
+    /// What its buffers are.
+    type Token: Token;
+
+    /// Returns its virtqueue. It must be the same each time.
+    fn virtqueue(&self) -> &Locked<Virtqueue<Self::Token>>;
+
+    /// Returns its name, for the log and `/proc/interrupts`.
+    fn name(&self) -> &'static CStr;
+
+    /// Returns whether it has an interrupt. A virtqueue without one is polled.
+    fn has_interrupt(&self) -> bool;
+
+    /// Called when the device says that it has used buffers, in hard interrupt context.
+    ///
+    /// The device can say so when it has not, and at any rate.
+    fn used(&self);
+
+    /// Called for each buffer that the device had not used when it was reset for good.
+    ///
+    /// Process context. The device does not touch the buffer's memory any more.
+    fn unused(&self, token: Self::Token);
+}
+
+/// [`Handler`] without the type of its token.
+///
+/// # Safety
+///
+/// `take` must give back what was given to `give`.
+unsafe trait Slot: Send + Sync {
+    fn name(&self) -> &'static CStr;
+    fn has_interrupt(&self) -> bool;
+    fn used(&self);
+
+    /// # Safety
+    ///
+    /// As for [`Virtqueue::install`].
+    unsafe fn give(&self, raw: NonNull<bindings::virtqueue>);
+
+    fn stop(&self);
+
+    fn take(&self) -> Option<NonNull<bindings::virtqueue>>;
+
+    /// # Safety
+    ///
+    /// As for [`take_unused`]; `raw` must come from `take` of the same object.
+    unsafe fn drain(&self, raw: NonNull<bindings::virtqueue>);
+}
+
+// SAFETY: `take` returns what `give` has put under the lock.
+unsafe impl<H: Handler> Slot for H {
+    fn name(&self) -> &'static CStr {
+        Handler::name(self)
+    }
+
+    fn has_interrupt(&self) -> bool {
+        Handler::has_interrupt(self)
+    }
+
+    fn used(&self) {
+        Handler::used(self);
+    }
+
+    unsafe fn give(&self, raw: NonNull<bindings::virtqueue>) {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { self.virtqueue().lock().install(raw) };
+    }
+
+    fn stop(&self) {
+        self.virtqueue().lock().stop();
+    }
+
+    fn take(&self) -> Option<NonNull<bindings::virtqueue>> {
+        self.virtqueue().lock().uninstall()
+    }
+
+    unsafe fn drain(&self, raw: NonNull<bindings::virtqueue>) {
+        // SAFETY: By the safety requirements of this function.
+        while let Some(token) = unsafe { take_unused::<H::Token>(raw) } {
+            self.unused(token);
+        }
+    }
+}
+
+/// All virtqueues of a device, in the order of their index.
+///
+/// # Invariants
+///
+/// - While `live` is true, the device has one C virtqueue for each slot, given to the slot at the
+///   same index, and the device's `priv` points to this object. Otherwise it has none, and no
+///   callback comes.
+/// - It is pinned: it can only be made in place. `slots` never changes.
+#[pin_data(PinnedDrop)]
+pub struct Virtqueues {
+    dev: ARef<Device>,
+    slots: KVec<Arc<dyn Slot>>,
+    #[pin]
+    live: Mutex<bool>,
+}
+
+// SAFETY: The slots are `Send` and `Sync`, and the rest is protected by `live`.
+unsafe impl Send for Virtqueues {}
+
+// SAFETY: As above.
+unsafe impl Sync for Virtqueues {}
+
+/// A list of handlers, for [`Virtqueues::new`].
+#[derive(Default)]
+pub struct Handlers(KVec<Arc<dyn Slot>>);
+
+impl Handlers {
+    /// Makes an empty list.
+    pub fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    /// Adds the handler of the next virtqueue.
+    pub fn push<H: Handler + 'static>(&mut self, handler: Arc<H>) -> Result {
+        Ok(self.0.push(handler, GFP_KERNEL)?)
+    }
+}
+
+impl Virtqueues {
+    /// Makes the set of a device's virtqueues, none of which is live.
+    pub fn new(dev: ARef<Device>, handlers: Handlers) -> impl PinInit<Self> {
+        // INVARIANT: There are no virtqueues.
+        pin_init!(Self {
+            dev,
+            slots: handlers.0,
+            live <- new_mutex!(false),
+        })
+    }
+
+    /// Creates the virtqueues. `pre_vectors` is how many at the start have interrupts that are not
+    /// to be spread over the CPUs.
+    ///
+    /// Process context.
+    pub fn create(&self, dev: &Device<device::Bound>, pre_vectors: u32) -> Result {
+        let mut live = self.live.lock();
+
+        if *live || !ptr::eq(dev.as_raw(), self.dev.as_raw()) {
+            return Err(EINVAL);
+        }
+
+        let count = self.slots.len();
+        let mut raw: KVec<*mut bindings::virtqueue> =
+            KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
+        let mut infos: KVec<bindings::virtqueue_info> = KVec::with_capacity(count, GFP_KERNEL)?;
+
+        for slot in &self.slots {
+            infos.push(
+                bindings::virtqueue_info {
+                    name: slot.name().as_char_ptr(),
+                    callback: if slot.has_interrupt() {
+                        Some(Self::used_callback)
+                    } else {
+                        None
+                    },
+                    ctx: false,
+                },
+                GFP_KERNEL,
+            )?;
+        }
+
+        let mut affinity = kernel::bindings::irq_affinity {
+            pre_vectors,
+            ..pin_init::zeroed()
+        };
+
+        // A callback may come as soon as the virtqueues exist, and finds the slots by this.
+        //
+        // SAFETY: The device is valid, bound to this driver, and `priv` is the driver's to use.
+        unsafe { (*dev.as_raw()).priv_ = ptr::from_ref(self).cast_mut().cast() };
+
+        // SAFETY: The device is valid, and `raw` and `infos` have `count` entries each.
+        let result = to_result(unsafe {
+            bindings::virtio_helper_find_vqs(
+                dev.as_raw(),
+                c_uint::try_from(count)?,
+                raw.as_mut_ptr(),
+                infos.as_mut_ptr(),
+                &mut affinity,
+            )
+        });
+
+        // INVARIANT: On success every slot gets its own virtqueue, and `live` becomes true. Else
+        // `virtio_find_vqs()` has deleted what it had made.
+        if result.is_ok() {
+            *live = true;
+            for (slot, raw) in self.slots.iter().zip(&raw) {
+                if let Some(raw) = NonNull::new(*raw) {
+                    // SAFETY: `raw` was created just now, and is only given to this slot. It is
+                    // deleted by `delete`, which takes it away first.
+                    unsafe { slot.give(raw) };
+                }
+            }
+        }
+
+        result
+    }
+
+    /// Resets the device, hands what it had not used to [`Handler::unused`], and deletes the
+    /// virtqueues. Does nothing if there are none.
+    ///
+    /// Process context. When it returns no callback runs and none will.
+    pub fn delete(&self) {
+        let mut live = self.live.lock();
+
+        if !*live {
+            return;
+        }
+
+        // A device may get stuck when it is notified after it was reset: see to it that nobody
+        // does, and wait for those who still hold a `Notify`.
+        for slot in &self.slots {
+            slot.stop();
+        }
+        // SAFETY: This is process context, and no RCU read lock is held, because `live` could not
+        // have been locked with one.
+        unsafe { kernel::bindings::synchronize_rcu() };
+
+        // After this the device does not touch memory any more, and no callback runs.
+        //
+        // SAFETY: The device is valid, and it is still bound to this driver, because its
+        // virtqueues exist.
+        unsafe { bindings::virtio_reset_device(self.dev.as_raw()) };
+
+        for slot in &self.slots {
+            // What it has used up to the reset counts as used.
+            slot.used();
+
+            if let Some(raw) = slot.take() {
+                // SAFETY: `raw` was taken from the slot under its lock, so nobody else uses it, and
+                // the device was reset.
+                unsafe { slot.drain(raw) };
+            }
+        }
+
+        // SAFETY: The device is valid, every transport has `del_vqs`, and no slot has a virtqueue.
+        unsafe {
+            if let Some(del_vqs) = (*(*self.dev.as_raw()).config).del_vqs {
+                del_vqs(self.dev.as_raw());
+            }
+            (*self.dev.as_raw()).priv_ = ptr::null_mut();
+        }
+
+        // INVARIANT: The virtqueues are gone, and so are their callbacks.
+        *live = false;
+    }
+
+    /// Called when a virtqueue has used buffers, or when the device says so.
+    ///
+    /// # Safety
+    ///
+    /// Called by the virtio core only, with a live virtqueue that `create` made.
+    unsafe extern "C" fn used_callback(vq: *mut bindings::virtqueue) {
+        // SAFETY: By the safety requirements of this function `vq` is live, so its device is valid,
+        // and by the type invariant its `priv` points to the `Virtqueues` that made it.
+        let this = unsafe { &*(*(*vq).vdev).priv_.cast::<Self>() };
+
+        // SAFETY: `vq` is live.
+        let index = unsafe { (*vq).index };
+
+        if let Some(slot) = this.slots.get(index as usize) {
+            slot.used();
+        }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Virtqueues {
+    fn drop(self: Pin<&mut Self>) {
+        // A probe that fails after the virtqueues were created gets here with them live.
+        self.delete();
+    }
+}
