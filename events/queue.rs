@@ -67,7 +67,7 @@ impl EventQueue {
             pin_init!(Self {
                 shared,
                 event_size,
-                ring <- new_locked!(Virtqueue::new(), c"EventQueue::ring"),
+                ring <- new_locked!(Virtqueue::default(), c"EventQueue::ring"),
                 inbox,
                 worker <- new_locked!(None, c"EventQueue::worker"),
             }),
@@ -87,7 +87,7 @@ impl EventQueue {
         *self.worker.lock() = Some(worker);
 
         for _ in 0..BUFFERS {
-            let buffer = KBox::new(Buffer(DeviceBuffer::new()), GFP_KERNEL)?;
+            let buffer = KBox::new(Buffer(DeviceBuffer::default()), GFP_KERNEL)?;
 
             // A small ring does not take all of them.
             if !self.post(buffer) {

@@ -24,7 +24,7 @@ pub type EventBytes = [u8; 16];
 /// It has an event that does not exist. A device that completes a buffer without writing it has not
 /// said anything.
 pub const PRESET: EventBytes = [
-    0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
+    0x7f, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
 ];
 
 /// What happened.

@@ -96,7 +96,7 @@ impl ControlQueue {
             let slot = KBox::new(
                 Slot {
                     request: TaskManagementRequest::default(),
-                    response: DeviceBuffer::new(),
+                    response: DeviceBuffer::default(),
                     waiter: Waiter::new()?,
                 },
                 GFP_KERNEL,
@@ -108,7 +108,7 @@ impl ControlQueue {
         Arc::pin_init(
             pin_init!(Self {
                 shared,
-                ring <- new_locked!(Virtqueue::new(), c"ControlQueue::ring"),
+                ring <- new_locked!(Virtqueue::default(), c"ControlQueue::ring"),
                 idle <- new_locked!(idle, c"ControlQueue::idle"),
             }),
             GFP_KERNEL,

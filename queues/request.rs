@@ -73,7 +73,7 @@ impl RequestQueue {
             pin_init!(Self {
                 shared,
                 polled,
-                ring <- new_locked!(Virtqueue::new(), c"RequestQueue::ring"),
+                ring <- new_locked!(Virtqueue::default(), c"RequestQueue::ring"),
             }),
             GFP_KERNEL,
         )
@@ -183,7 +183,7 @@ impl RequestQueue {
     ///
     /// Any context. The interrupt stays as it is.
     pub(super) fn poll(&self) -> u32 {
-        let mut finished = CommandList::new();
+        let mut finished = CommandList::default();
         let mut count = 0;
         let mut ring = self.ring.lock();
 
@@ -295,7 +295,7 @@ impl Handler for RequestQueue {
 
     fn used(&self) {
         loop {
-            let mut finished = CommandList::new();
+            let mut finished = CommandList::default();
             let mut ring = self.ring.lock();
 
             ring.disable_interrupts();

@@ -100,7 +100,7 @@ impl<T: Driver> Area<T> {
         let area = Self {
             next: Cell::new(None),
             request: T::Request::default(),
-            response: DeviceBuffer::new(),
+            response: DeviceBuffer::default(),
             private: T::Private::default(),
         };
 
@@ -353,7 +353,7 @@ impl<T: Driver> Drop for Command<T> {
 /// `cmd` is a valid command of a host of `T` for `'a`.
 pub struct CommandRef<'a, T: Driver> {
     cmd: NonNull<bindings::scsi_cmnd>,
-    _driver: PhantomData<(&'a (), fn() -> T)>,
+    _driver: PhantomData<&'a Area<T>>,
 }
 
 impl<'a, T: Driver> CommandRef<'a, T> {

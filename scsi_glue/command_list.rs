@@ -31,10 +31,10 @@ pub struct CommandList<T: Driver> {
     _driver: PhantomData<fn() -> T>,
 }
 
-impl<T: Driver> CommandList<T> {
+impl<T: Driver> Default for CommandList<T> {
     /// Makes an empty list.
     #[inline]
-    pub const fn new() -> Self {
+    fn default() -> Self {
         // INVARIANT: Nothing is linked.
         Self {
             head: None,
@@ -42,7 +42,9 @@ impl<T: Driver> CommandList<T> {
             _driver: PhantomData,
         }
     }
+}
 
+impl<T: Driver> CommandList<T> {
     /// Adds a command at the end.
     #[inline]
     pub fn push(&mut self, command: Command<T>) {

@@ -40,6 +40,8 @@ use kernel::{
 pub(super) struct Template<T: Driver>(PhantomData<T>);
 
 impl<T: Driver> Template<T> {
+    // `CStr::as_char_ptr()` cannot be called in a constant.
+    #[expect(clippy::disallowed_methods)]
     const TEMPLATE: bindings::scsi_host_template = bindings::scsi_host_template {
         module: (&raw const kernel::bindings::__this_module).cast_mut(),
         name: T::NAME.as_ptr().cast(),

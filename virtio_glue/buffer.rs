@@ -31,14 +31,16 @@ unsafe impl<T> Send for DeviceBuffer<T> {}
 // needs an exclusive one.
 unsafe impl<T> Sync for DeviceBuffer<T> {}
 
+impl<T> Default for DeviceBuffer<T> {
+    /// Makes a buffer of zeroes.
+    fn default() -> Self {
+        Self(UnsafeCell::new(MaybeUninit::zeroed()))
+    }
+}
+
 impl<T> DeviceBuffer<T> {
     /// The size of the buffer, in bytes.
     pub const SIZE: usize = size_of::<T>();
-
-    /// Makes a buffer of zeroes.
-    pub const fn new() -> Self {
-        Self(UnsafeCell::new(MaybeUninit::zeroed()))
-    }
 
     /// Returns the address of the buffer.
     pub(super) fn as_ptr(&self) -> *mut u8 {

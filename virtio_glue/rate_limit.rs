@@ -40,7 +40,7 @@ impl RateLimit {
     pub fn pass(&self) -> bool {
         // SAFETY: The state was initialised by `new`, and the name is a C string.
         unsafe {
-            kernel::bindings::___ratelimit(self.state.get(), c"virtio_scsi_rs".as_ptr().cast()) != 0
+            kernel::bindings::___ratelimit(self.state.get(), c"virtio_scsi_rs".as_char_ptr()) != 0
         }
     }
 }

@@ -92,11 +92,11 @@ pub struct Virtqueue<T: Token> {
 // SAFETY: A virtqueue can be used from any thread, one at a time, and its tokens are `Send`.
 unsafe impl<T: Token> Send for Virtqueue<T> {}
 
-impl<T: Token> Virtqueue<T> {
+impl<T: Token> Default for Virtqueue<T> {
     /// Makes a virtqueue that is not there yet: [`Virtqueues`] makes it live.
     ///
     /// [`Virtqueues`]: super::Virtqueues
-    pub const fn new() -> Self {
+    fn default() -> Self {
         // INVARIANT: There is no C virtqueue.
         Self {
             raw: None,
@@ -104,7 +104,9 @@ impl<T: Token> Virtqueue<T> {
             _token: PhantomData,
         }
     }
+}
 
+impl<T: Token> Virtqueue<T> {
     /// Makes it live.
     ///
     /// # Safety
@@ -231,16 +233,15 @@ impl<T: Token> Virtqueue<T> {
     /// done without it.
     #[inline]
     pub fn prepare_notify<'rcu>(&mut self, _rcu: &'rcu rcu::Guard) -> Notify<'rcu> {
-        // SAFETY: By the type invariant `raw`, if there, is a live virtqueue, and the lock is held.
-        //
-        // INVARIANT: `raw` is live now, so it is until an RCU grace period has passed, for which
-        // `_rcu` is in the way.
-        Notify(
-            self.raw.filter(|raw| {
-                !self.stopped && unsafe { bindings::virtqueue_kick_prepare(raw.as_ptr()) }
-            }),
-            PhantomData,
-        )
+        let wanted = self.raw.filter(|raw| {
+            // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held because
+            // `self` is borrowed exclusively.
+            !self.stopped && unsafe { bindings::virtqueue_kick_prepare(raw.as_ptr()) }
+        });
+
+        // INVARIANT: The virtqueue is live now, so it is until an RCU grace period has passed, for
+        // which `_rcu` is in the way.
+        Notify(wanted, PhantomData)
     }
 
     /// Returns how many descriptors the ring has; 0 if the virtqueue is gone.

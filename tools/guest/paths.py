@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Where things are: the clone, the cache, a prepared kernel. Used inside the toolbox only."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+TOOLS = REPO / "tools"
+BUILD = REPO / "build"
+LOGS = BUILD / "logs"
+
+if "VSRS_CACHE" not in os.environ:
+    raise SystemExit("This runs inside the toolbox: tools/in-toolbox COMMAND, or a target of the Makefile.")
+CACHE = Path(os.environ["VSRS_CACHE"])
+SERIES = os.environ.get("KERNEL") or "7.3"
+
+
+def toolbox_key() -> str:
+    """What the toolbox is made from, by name."""
+    return os.environ["VSRS_TOOLBOX_KEY"]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel as tools/kernel-tree prepared it."""
+
+    series: str
+    directory: Path
+
+    @classmethod
+    def prepared(cls, series: str = SERIES) -> "Kernel":
+        """Finds it; the commands that lead here have it prepared before."""
+        resolved = CACHE / "kernels" / f"{series}.resolved"
+        if not resolved.exists():
+            raise SystemExit(f"kernel {series} is not prepared: run tools/kernel-tree {series} first")
+        return cls(series, Path(resolved.read_text().splitlines()[1]))
+
+    @property
+    def release(self) -> str:
+        return (self.directory / "release").read_text().strip()
+
+    @property
+    def image(self) -> Path:
+        return self.directory / "boot/vmlinuz"
+
+    @property
+    def modules(self) -> Path:
+        return self.directory / "boot/lib/modules" / self.release
+
+
+def our_module(series: str = SERIES) -> Path:
+    """Our module as tools/build-module left it."""
+    return BUILD / series / "virtio_scsi_rs.ko"
+
+
+def run_build(series: str = SERIES) -> Path:
+    """Builds our module; what is up to date is not built again."""
+    subprocess.run([TOOLS / "build-module", series], check=True)
+    return our_module(series)

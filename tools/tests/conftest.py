@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Fixtures of the guest tests.
+
+module          our module, built once a session; every guest fixture leads here
+logs            the test's folder build/logs/tests/<test>/ (console, kernel log, QEMU's command line)
+scratch         an empty folder for images, gone after the test passed
+boot            makes guests: boot([Controller(...)], smp=4, ...) returns one that is up; all of them
+                are ended, and their kernel logs checked, when the test ends
+kernel          the series under test
+boot_shared     the same with module scope, for a guest that several tests use; scratch_shared
+                goes with it. Its kernel log is checked after each test.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guest import Guest, paths
+
+LOGS = paths.LOGS / "tests"
+
+
+def folder_of(node: pytest.Item | pytest.Collector | Any) -> Path:
+    """A folder of a test's own, or of a test file's own, named by it."""
+    name = re.sub(r"[^A-Za-z0-9_.=-]+", "-", node.nodeid.removeprefix("tools/tests/")).strip("-")
+    return LOGS / name
+
+
+@pytest.fixture(scope="session")
+def kernel() -> str:
+    return paths.SERIES
+
+
+@pytest.fixture(scope="session")
+def module(kernel: str) -> Path:
+    return paths.run_build(kernel)
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def logs(request: pytest.FixtureRequest) -> Path:
+    return _fresh(folder_of(request.node))
+
+
+@pytest.fixture
+def scratch(logs: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """Disk images live beside the logs, and stay there if the test fails."""
+    folder = logs / "scratch"
+    folder.mkdir()
+    yield folder
+    if not getattr(request.node, "failed", False):
+        shutil.rmtree(folder)
+
+
+class Boots:
+    """Makes guests, each with a log folder of its own, and ends them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stack = ExitStack()
+        self.guests: list[Guest] = []
+
+    def __call__(self, *args: Any, **options: Any) -> Guest:
+        count = len(self.guests) + 1
+        folder = self.folder if count == 1 else self.folder / f"boot-{count}"
+        guest = self.stack.enter_context(Guest(folder, *args, **options))
+        self.guests.append(guest)
+        return guest
+
+
+@pytest.fixture
+def boot(module: Path, logs: Path) -> Iterator[Boots]:
+    boots = Boots(logs)
+    with boots.stack:
+        yield boots
+
+
+@pytest.fixture(scope="module")
+def boot_shared(module: Path, request: pytest.FixtureRequest) -> Iterator[Boots]:
+    boots = Boots(_fresh(folder_of(request.node)))
+    with boots.stack:
+        yield boots
+
+
+@pytest.fixture(autouse=True)
+def _shared_logs_stay_clean(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "boot_shared" in request.fixturenames:
+        for guest in request.getfixturevalue("boot_shared").guests:
+            guest.assert_clean_log()
+
+
+@pytest.fixture(scope="module")
+def scratch_shared(request: pytest.FixtureRequest) -> Iterator[Path]:
+    folder = folder_of(request.node) / "scratch"
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = request.session.testsfailed
+    yield folder
+    if request.session.testsfailed == failed:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remembers a failure for the fixtures, and names the logs in its report."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        item.failed = True
+        folders = [folder for folder in (folder_of(item), folder_of(item.parent)) if folder.exists()]
+        report.sections.append(("logs", "\n".join(str(folder) for folder in folders)))

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `events/` of the module.
+
+#[path = "../../../events/wire.rs"]
+pub mod wire;

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `queues/` of the module.
+
+#[path = "../../../queues/limits.rs"]
+pub mod limits;
+#[path = "../../../queues/response.rs"]
+pub mod response;
+#[path = "../../../queues/wire.rs"]
+pub mod wire;
