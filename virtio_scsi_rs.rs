@@ -95,6 +95,9 @@ const VIRTIO_SCSI_F_HOTPLUG: c_uint = 1;
 /// The device tells when something about a logical unit changes.
 const VIRTIO_SCSI_F_CHANGE: c_uint = 2;
 
+/// Commands can have protection information.
+const VIRTIO_SCSI_F_T10_PI: c_uint = 3;
+
 virtio_glue::virtio_device_table!(ID_TABLE, [DeviceId::any_vendor(VIRTIO_ID_SCSI)]);
 
 /// The module: a driver on the virtio bus.
@@ -166,6 +169,7 @@ fn set_layout(
     Layout::new(
         dev.read_config32(offset::CDB_SIZE),
         dev.read_config32(offset::SENSE_SIZE),
+        dev.has_feature(VIRTIO_SCSI_F_T10_PI),
         adjustments,
     )
 }
@@ -233,7 +237,7 @@ impl VirtioScsi {
             set_layout(dev, &mut adjustments).map_err(|refusal| Self::refuse(dev, refusal))?;
         let size = requests.iter().map(|queue| queue.size()).min().unwrap_or(0);
         let indirect = dev.has_indirect_descriptors();
-        let ring = RingLimits::new(&limits, size, indirect, &mut adjustments)
+        let ring = RingLimits::new(&limits, size, indirect, layout.protection, &mut adjustments)
             .map_err(|refusal| Self::refuse(dev, refusal))?;
 
         if !adjustments.is_empty() {
@@ -257,6 +261,7 @@ impl VirtioScsi {
             last_target: limits.last_target.into(),
             last_lun: limits.last_lun,
             cdb_len: layout.cdb_size.into(),
+            protection: layout.protection,
         };
         let initiator = Initiator::new(shared, requests, control, queues, layout, ring)?;
 
@@ -278,7 +283,12 @@ impl virtio_glue::Driver for VirtioScsi {
     type Data = DeviceData;
 
     const ID_TABLE: &'static [DeviceId] = &ID_TABLE;
-    const FEATURES: &'static [c_uint] = &[VIRTIO_SCSI_F_HOTPLUG, VIRTIO_SCSI_F_CHANGE];
+    const FEATURES: &'static [c_uint] = &[
+        VIRTIO_SCSI_F_HOTPLUG,
+        VIRTIO_SCSI_F_CHANGE,
+        #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+        VIRTIO_SCSI_F_T10_PI,
+    ];
 
     fn probe(dev: &Device<device::Core<'_>>) -> impl PinInit<DeviceData, Error> {
         pin_init::pin_init_scope(move || Self::build(dev))

@@ -280,6 +280,8 @@ pub struct Layout {
     pub cdb_size: u8,
     /// How many bytes of sense data the device may write.
     pub sense_size: u8,
+    /// Whether protection information was negotiated (T10 PI).
+    pub protection: bool,
 }
 
 impl Layout {
@@ -290,6 +292,7 @@ impl Layout {
     pub fn new(
         cdb_size: u32,
         sense_size: u32,
+        protection: bool,
         adjustments: &mut Adjustments,
     ) -> Result<Self, Refusal> {
         let cdb = u8::try_from(cdb_size)
@@ -316,6 +319,7 @@ impl Layout {
         Ok(Self {
             cdb_size: cdb,
             sense_size: sense,
+            protection,
         })
     }
 }
@@ -333,7 +337,11 @@ pub struct RingLimits {
 
 impl RingLimits {
     /// Brings the limits of a device down to what its request queues can hold. `size` is the
-    /// number of descriptors of the smallest, `indirect` whether descriptors may be indirect.
+    /// number of descriptors of the smallest, `indirect` whether descriptors may be indirect,
+    /// `protection` whether commands may have protection information.
+    ///
+    /// A command has as many segments of protection information as of data at the most, and both
+    /// count towards what the device takes.
     ///
     /// A chain of descriptors may not be longer than the ring, even if it is indirect (virtio 1.3,
     /// section 2.7.5.3.1); a longer one could never be added without, and the command would be
@@ -342,33 +350,44 @@ impl RingLimits {
         limits: &DeviceLimits,
         size: u32,
         indirect: bool,
+        protection: bool,
         adjustments: &mut Adjustments,
     ) -> Result<Self, Refusal> {
+        let lists = if protection { 2 } else { 1 };
         let room = size.saturating_sub(DESCRIPTORS_FIXED);
 
-        if room == 0 {
+        if room < lists {
             return Err(Refusal {
                 field: "queue size",
                 offered: size,
-                reason: "a command with data takes 3 descriptors",
+                reason:
+                    "a command with data takes 3 descriptors, and 4 with protection information",
             });
         }
 
         let segments = u32::from(limits.segments).min(room);
         adjustments.note("seg_max", limits.segments.into(), segments);
 
-        // Without indirect descriptors a command takes at least three. More commands than fit at
+        if segments < lists {
+            return Err(Refusal {
+                field: "seg_max",
+                offered: segments,
+                reason: "data and protection information take 2",
+            });
+        }
+
+        // Without indirect descriptors a command takes one for each list at least. More commands than fit at
         // that would be sent back by the driver again and again, which slows the whole host.
         let commands_per_queue = if indirect {
             size
         } else {
-            size / (DESCRIPTORS_FIXED + 1)
+            size / (DESCRIPTORS_FIXED + lists)
         };
         let commands_per_lun = u32::from(limits.commands_per_lun).min(commands_per_queue);
 
         Ok(Self {
             // Both are less than what they were brought down from.
-            segments: u16::try_from(segments).unwrap_or(1),
+            segments: u16::try_from(segments / lists).unwrap_or(1),
             commands_per_queue,
             commands_per_lun: u16::try_from(commands_per_lun).unwrap_or(1),
         })

@@ -10,6 +10,7 @@ use super::{
     wire::{
         Address,
         CommandResponse,
+        Protection,
         ResponseHeader, //
     },
 };
@@ -118,7 +119,10 @@ impl RequestQueue {
 
         let tag = command.private_mut().next_tag(unique_tag);
 
-        command.prepare(|request, cdb| request.fill(self.shared.order(), lun, tag, cdb));
+        let protection = layout.protection.then(|| Self::protection(&command));
+
+        command
+            .prepare(|request, cdb| request.fill(self.shared.order(), lun, tag, protection, cdb));
         command.response_mut().preset(ResponseHeader::PRESET);
 
         let is_last = command.is_last();
@@ -146,13 +150,36 @@ impl RequestQueue {
         }
     }
 
-    /// Puts the memory of a command in a chain: header and data out, response and data in.
+    /// Returns how much protection information goes with a command, which way.
+    fn protection(command: &Command<Initiator>) -> Protection {
+        let bytes = command.protection_len();
+
+        match command.direction() {
+            DataDirection::ToDevice => Protection {
+                bytes_out: bytes,
+                bytes_in: 0,
+            },
+            DataDirection::FromDevice => Protection {
+                bytes_out: 0,
+                bytes_in: bytes,
+            },
+            DataDirection::None | DataDirection::Bidirectional => Protection::default(),
+        }
+    }
+
+    /// Puts the memory of a command in a chain: header and data out, response and data in, with
+    /// protection information before the data that it protects.
     #[inline]
     fn describe<'a>(command: &'a Command<Initiator>, layout: Layout, chain: &mut Chain<'a>) {
         let direction = command.direction();
 
-        chain.readable(command.request().bytes(layout.cdb_size.into()));
+        let request = command.request();
+
+        chain.readable(request.bytes(layout.protection, layout.cdb_size.into()));
         if direction == DataDirection::ToDevice {
+            if let Some(protection) = command.protection() {
+                chain.readable_segments(protection);
+            }
             if let Some(data) = command.data() {
                 chain.readable_segments(data);
             }
@@ -163,6 +190,9 @@ impl RequestQueue {
             ResponseHeader::SIZE + usize::from(layout.sense_size),
         );
         if direction == DataDirection::FromDevice {
+            if let Some(protection) = command.protection() {
+                chain.writable_segments(protection);
+            }
             if let Some(data) = command.data() {
                 chain.writable_segments(data);
             }

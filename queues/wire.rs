@@ -132,57 +132,95 @@ impl Address {
     }
 }
 
-/// `struct virtio_scsi_cmd_req`: what the device reads of a command.
+/// How many bytes of protection information (T10 PI) go with the data of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Protection {
+    /// From the initiator to the target.
+    pub bytes_out: u32,
+    /// From the target to the initiator.
+    pub bytes_in: u32,
+}
+
+/// `struct virtio_scsi_cmd_req`, or `struct virtio_scsi_cmd_req_pi` if T10 PI was negotiated: what
+/// the device reads of a command.
 ///
 /// The task attribute is SIMPLE, and priority and CRN are not used: all three are 0.
-#[repr(transparent)]
 #[derive(Clone, Copy)]
-pub struct CommandRequest([u8; Self::HEADER + CDB_MAX]);
+pub struct CommandRequest([u8; Self::HEADER_PI + CDB_MAX]);
 
 impl CommandRequest {
-    /// Where the LUN field is.
-    pub const LUN: usize = 0;
-    /// Where the command identifier is.
-    pub const TAG: usize = 8;
-    /// Where the task attribute is, followed by priority and CRN.
-    pub const TASK_ATTR: usize = 16;
-    /// Where the CDB is. What is before it has this length.
+    /// Where the CDB is without T10 PI. What is before it has this length.
     pub const HEADER: usize = 19;
+
+    /// Where the CDB is with T10 PI. What is before it has this length.
+    pub const HEADER_PI: usize = 27;
 
     /// Fills it in, all of it: nothing of an earlier command stays.
     ///
-    /// A CDB that is longer than there is room for is cut off.
+    /// `protection` is there if T10 PI was negotiated, whether or not the command has any. A CDB
+    /// that is longer than there is room for is cut off.
     #[inline]
-    pub fn fill(&mut self, order: ByteOrder, lun: [u8; 8], tag: u64, cdb: &[u8]) {
-        let (header, room) = self.0.split_at_mut(Self::HEADER);
+    pub fn fill(
+        &mut self,
+        order: ByteOrder,
+        lun: [u8; 8],
+        tag: u64,
+        protection: Option<Protection>,
+        cdb: &[u8],
+    ) {
+        let [l0, l1, l2, l3, l4, l5, l6, l7] = lun;
+        let [t0, t1, t2, t3, t4, t5, t6, t7] = order.from_u64(tag);
+        let header: [u8; Self::HEADER] = [
+            l0, l1, l2, l3, l4, l5, l6, l7, t0, t1, t2, t3, t4, t5, t6, t7, 0, 0, 0,
+        ];
 
-        if let Some((to_lun, rest)) = header.split_first_chunk_mut::<8>() {
-            *to_lun = lun;
-            if let Some((to_tag, rest)) = rest.split_first_chunk_mut::<8>() {
-                *to_tag = order.from_u64(tag);
-                rest.fill(0);
+        let Some((to_header, room)) = self.0.split_first_chunk_mut() else {
+            return;
+        };
+        *to_header = header;
+
+        let room = match protection {
+            None => room,
+            Some(protection) => {
+                let [o0, o1, o2, o3] = order.from_u32(protection.bytes_out);
+                let [i0, i1, i2, i3] = order.from_u32(protection.bytes_in);
+                let Some((to_protection, rest)) = room.split_first_chunk_mut() else {
+                    return;
+                };
+
+                *to_protection = [o0, o1, o2, o3, i0, i1, i2, i3];
+                rest
             }
-        }
+        };
 
-        let len = cdb.len().min(room.len());
-        let (to_cdb, rest) = room.split_at_mut(len);
-
-        for (to, from) in to_cdb.iter_mut().zip(cdb) {
+        // The CDB is copied to an array of its full length first: that takes a few moves, where a
+        // copy of any length would be a call.
+        let mut padded = [0; CDB_MAX];
+        for (to, from) in padded.iter_mut().zip(cdb) {
             *to = *from;
         }
-        rest.fill(0);
+        if let Some((to_cdb, _)) = room.split_first_chunk_mut() {
+            *to_cdb = padded;
+        }
     }
 
-    /// Returns the bytes to send if the device takes CDBs of `cdb_size` bytes.
+    /// Returns the bytes to send if the device takes CDBs of `cdb_size` bytes. `protection` is
+    /// whether T10 PI was negotiated.
     #[inline]
-    pub fn bytes(&self, cdb_size: usize) -> &[u8] {
-        self.0.get(..Self::HEADER + cdb_size).unwrap_or(&self.0)
+    pub fn bytes(&self, protection: bool, cdb_size: usize) -> &[u8] {
+        let header = if protection {
+            Self::HEADER_PI
+        } else {
+            Self::HEADER
+        };
+
+        self.0.get(..header + cdb_size).unwrap_or(&self.0)
     }
 }
 
 impl Default for CommandRequest {
     fn default() -> Self {
-        Self([0; Self::HEADER + CDB_MAX])
+        Self([0; Self::HEADER_PI + CDB_MAX])
     }
 }
 

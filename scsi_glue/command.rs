@@ -223,6 +223,30 @@ impl<T: Driver> Command<T> {
         unsafe { (*self.cmd.as_ptr()).sdb.table.nents }
     }
 
+    /// Returns its protection information, if it has any, as the scatterlist that the midlayer made
+    /// of it.
+    #[inline]
+    pub fn protection(&self) -> Option<Segments<'_>> {
+        // SAFETY: By the type invariant the command is valid.
+        let prot_sdb = NonNull::new(unsafe { (*self.cmd.as_ptr()).prot_sdb })?;
+
+        // SAFETY: The command is valid, and so is what it points to.
+        let table = unsafe { &(*prot_sdb.as_ptr()).table };
+
+        if table.nents == 0 {
+            return None;
+        }
+
+        // SAFETY: As for `data`.
+        NonNull::new(table.sgl).map(|sgl| unsafe { Segments::from_raw(sgl) })
+    }
+
+    /// Returns how many bytes of protection information it has.
+    pub fn protection_len(&self) -> u32 {
+        // SAFETY: By the type invariant the command is valid.
+        unsafe { bindings::scsi_helper_protection_bytes(self.cmd.as_ptr()) }
+    }
+
     /// Returns how many bytes of data it has.
     #[inline]
     pub fn data_len(&self) -> u32 {

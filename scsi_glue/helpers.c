@@ -3,6 +3,7 @@
  * C helpers of the SCSI glue.
  */
 
+#include <linux/blk-integrity.h>
 #include <scsi/scsi_devinfo.h>
 
 #include "helpers.h"
@@ -17,4 +18,21 @@ void scsi_helper_try_vpd_pages(struct scsi_device *sdev)
 {
 	if (!(sdev->sdev_bflags & BLIST_SKIP_VPD_PAGES))
 		sdev->try_vpd_pages = 1;
+}
+
+/* How many bytes of protection information go with the data of a command. */
+u32 scsi_helper_protection_bytes(struct scsi_cmnd *cmd)
+{
+#ifdef CONFIG_BLK_DEV_INTEGRITY
+	struct request *rq = scsi_cmd_to_rq(cmd);
+	struct blk_integrity *bi;
+
+	if (!scsi_prot_sg_count(cmd) || !rq->q->disk)
+		return 0;
+
+	bi = blk_get_integrity(rq->q->disk);
+	return bi ? bio_integrity_bytes(bi, blk_rq_sectors(rq)) : 0;
+#else
+	return 0;
+#endif
 }

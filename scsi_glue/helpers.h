@@ -11,5 +11,6 @@
 #include <scsi/scsi_host.h>
 
 void scsi_helper_try_vpd_pages(struct scsi_device *sdev);
+u32 scsi_helper_protection_bytes(struct scsi_cmnd *cmd);
 
 #endif

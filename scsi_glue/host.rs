@@ -53,7 +53,20 @@ pub struct Parameters {
     pub last_lun: u64,
     /// How long a CDB can be, in bytes.
     pub cdb_len: u16,
+    /// Whether commands can have protection information, of T10 PI type 1 to 3 with CRC guards.
+    /// There can be as many segments of it as of data.
+    pub protection: bool,
 }
+
+/// All that a host can do with protection information: `SHOST_DIF_*` and `SHOST_DIX_*`.
+///
+/// Whether a logical unit is protected, and with which type, it says itself.
+const PROTECTION: u32 = bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE1_PROTECTION
+    | bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE2_PROTECTION
+    | bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE3_PROTECTION
+    | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE1_PROTECTION
+    | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE2_PROTECTION
+    | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE3_PROTECTION;
 
 /// Returns how many hardware queues the system can make use of, `most` at most.
 pub fn possible_queues(most: u32) -> u32 {
@@ -170,6 +183,14 @@ impl<T: Driver> Host<T> {
         } else {
             kernel::bindings::hctx_type_HCTX_TYPE_POLL + 1
         };
+
+        if parameters.protection {
+            c_host.sg_prot_tablesize = parameters.segments;
+            c_host.prot_capabilities = PROTECTION;
+            // CAST: It is 1.
+            c_host.prot_guard_type =
+                bindings::scsi_host_guard_type_SHOST_DIX_GUARD_CRC as kernel::ffi::c_uchar;
+        }
 
         // SAFETY: The host was allocated with room for this.
         unsafe { host_data(shost).write(HostData(driver.into_foreign().cast())) };

@@ -22,8 +22,8 @@ use virtio_scsi_wire::{
         limits::offset,
         response::Response,
         wire::{
-            Address, ByteOrder, CommandRequest, CommandResponse, ResponseHeader, TaskManagement,
-            TaskManagementRequest, CDB_MAX, SENSE_WANTED,
+            Address, ByteOrder, CommandRequest, CommandResponse, Protection, ResponseHeader,
+            TaskManagement, TaskManagementRequest, CDB_MAX, SENSE_WANTED,
         },
     },
 };
@@ -50,8 +50,8 @@ fn command_request() {
         let lun = [1, 2, 0x40, 3, 0, 0, 0, 0];
         let mut request = CommandRequest::default();
 
-        request.fill(order, lun, 0x0102_0304_0506_0708, &cdb);
-        let bytes = request.bytes(CDB_MAX);
+        request.fill(order, lun, 0x0102_0304_0506_0708, None, &cdb);
+        let bytes = request.bytes(false, CDB_MAX);
 
         assert_eq!(bytes.len(), size_of::<uapi::virtio_scsi_cmd_req>());
         assert_eq!(field!(bytes, virtio_scsi_cmd_req.lun), lun);
@@ -71,18 +71,58 @@ fn command_request() {
 }
 
 #[test]
+fn command_request_with_protection_information() {
+    for order in ORDERS {
+        let cdb: Vec<u8> = (100..132).collect();
+        let lun = [1, 2, 0x40, 3, 0, 0, 0, 0];
+        let protection = Protection {
+            bytes_out: 0x1122_3344,
+            bytes_in: 0x5566_7788,
+        };
+        let mut request = CommandRequest::default();
+
+        request.fill(order, lun, 0x0102_0304_0506_0708, Some(protection), &cdb);
+        let bytes = request.bytes(true, CDB_MAX);
+
+        assert_eq!(bytes.len(), size_of::<uapi::virtio_scsi_cmd_req_pi>());
+        assert_eq!(field!(bytes, virtio_scsi_cmd_req_pi.lun), lun);
+        assert_eq!(
+            field!(bytes, virtio_scsi_cmd_req_pi.tag),
+            order.from_u64(0x0102_0304_0506_0708)
+        );
+        assert_eq!(field!(bytes, virtio_scsi_cmd_req_pi.task_attr), [0]);
+        assert_eq!(field!(bytes, virtio_scsi_cmd_req_pi.prio), [0]);
+        assert_eq!(field!(bytes, virtio_scsi_cmd_req_pi.crn), [0]);
+        assert_eq!(
+            field!(bytes, virtio_scsi_cmd_req_pi.pi_bytesout),
+            order.from_u32(0x1122_3344)
+        );
+        assert_eq!(
+            field!(bytes, virtio_scsi_cmd_req_pi.pi_bytesin),
+            order.from_u32(0x5566_7788)
+        );
+        assert_eq!(field!(bytes, virtio_scsi_cmd_req_pi.cdb), cdb);
+    }
+    assert_eq!(
+        CommandRequest::HEADER_PI,
+        offset_of!(uapi::virtio_scsi_cmd_req_pi, cdb)
+    );
+}
+
+#[test]
 fn a_short_cdb_leaves_nothing_of_the_one_before() {
     let mut request = CommandRequest::default();
 
-    request.fill(ByteOrder::Little, [0xff; 8], u64::MAX, &[0xff; 32]);
+    request.fill(ByteOrder::Little, [0xff; 8], u64::MAX, None, &[0xff; 32]);
     request.fill(
         ByteOrder::Little,
         [1, 0, 0x40, 0, 0, 0, 0, 0],
         7,
+        None,
         &[0x12, 1, 2, 3, 4, 5],
     );
 
-    let bytes = request.bytes(CDB_MAX);
+    let bytes = request.bytes(false, CDB_MAX);
     assert_eq!(&bytes[..8], [1, 0, 0x40, 0, 0, 0, 0, 0]);
     assert_eq!(&bytes[8..16], 7_u64.to_le_bytes());
     assert_eq!(&bytes[16..19], [0; 3]);

@@ -11,7 +11,9 @@ use virtio_scsi_wire::{
             EVENT_SIZE_MAX, SECTORS_MIN,
         },
         response::{function_done, Outcome},
-        wire::{Address, ByteOrder, CommandRequest, LUN_FLAT, LUN_MAX, LUN_REPORT_LUNS},
+        wire::{
+            Address, ByteOrder, CommandRequest, Protection, LUN_FLAT, LUN_MAX, LUN_REPORT_LUNS,
+        },
     },
 };
 
@@ -87,6 +89,7 @@ proptest! {
         cpus in number(),
         size in number(),
         indirect in any::<bool>(),
+        protection in any::<bool>(),
     ) {
         let mut adjustments = Adjustments::default();
 
@@ -116,18 +119,27 @@ proptest! {
         prop_assert!((EVENT_SIZE..=EVENT_SIZE_MAX).contains(&limits.event_size));
         prop_assert!(limits.event_size >= config.event_info_size);
 
-        match RingLimits::new(&limits, size, indirect, &mut adjustments) {
+        match RingLimits::new(&limits, size, indirect, protection, &mut adjustments) {
             Ok(ring) => {
                 // Header, response and all segments fit in the ring.
-                prop_assert!(u32::from(ring.segments) + 2 <= size);
+                let lists = if protection { 2 } else { 1 };
+
+                prop_assert!(lists * u32::from(ring.segments) + 2 <= size);
+                prop_assert!(lists * u32::from(ring.segments) <= limits.segments.into());
                 prop_assert!((1..=limits.segments).contains(&ring.segments));
                 prop_assert!((1..=size).contains(&ring.commands_per_queue));
                 prop_assert!((1..=limits.commands_per_lun).contains(&ring.commands_per_lun));
                 prop_assert!(u32::from(ring.commands_per_lun) <= ring.commands_per_queue);
             }
             Err(refusal) => {
-                prop_assert!(size < 3);
-                prop_assert!(refusal.to_string().starts_with("queue size is "));
+                let said = refusal.to_string();
+
+                if size < 3 || protection && size < 4 {
+                    prop_assert!(said.starts_with("queue size is "));
+                } else {
+                    prop_assert!(protection && limits.segments == 1);
+                    prop_assert!(said.starts_with("seg_max is 1: "));
+                }
             }
         }
         prop_assert_eq!(adjustments.is_empty(), adjustments.to_string().is_empty());
@@ -137,7 +149,7 @@ proptest! {
     fn layouts_are_what_there_is_room_for(cdb in number(), sense in number()) {
         let mut adjustments = Adjustments::default();
 
-        match Layout::new(cdb, sense, &mut adjustments) {
+        match Layout::new(cdb, sense, false, &mut adjustments) {
             Ok(layout) => {
                 prop_assert_eq!(u32::from(layout.cdb_size), cdb);
                 prop_assert_eq!(u32::from(layout.sense_size), sense);
@@ -202,14 +214,18 @@ proptest! {
     fn a_request_is_as_long_as_the_device_wants(
         cdb in prop::collection::vec(any::<u8>(), 0..300),
         size in 6..=32_usize,
+        with_protection in any::<bool>(),
     ) {
         let mut request = CommandRequest::default();
 
-        request.fill(ByteOrder::Little, [0; 8], 0, &cdb);
-        prop_assert_eq!(request.bytes(size).len(), CommandRequest::HEADER + size);
+        let protection = with_protection.then(Protection::default);
+        let header = if with_protection { CommandRequest::HEADER_PI } else { CommandRequest::HEADER };
+
+        request.fill(ByteOrder::Little, [0; 8], 0, protection, &cdb);
+        prop_assert_eq!(request.bytes(with_protection, size).len(), header + size);
 
         let len = cdb.len().min(size);
-        let sent = &request.bytes(size)[CommandRequest::HEADER..];
+        let sent = &request.bytes(with_protection, size)[header..];
         prop_assert_eq!(&sent[..len], &cdb[..len]);
         prop_assert!(sent[len..].iter().all(|byte| *byte == 0) || cdb.len() > len);
     }
@@ -237,7 +253,7 @@ fn formats_that_devices_may_not_use_are_no_addresses() {
 fn an_ordinary_device_is_taken_as_it_is() {
     let mut adjustments = Adjustments::default();
     let limits = DeviceLimits::new(&ORDINARY, &UNSET, 8, &mut adjustments).unwrap();
-    let ring = RingLimits::new(&limits, 128, true, &mut adjustments).unwrap();
+    let ring = RingLimits::new(&limits, 128, true, false, &mut adjustments).unwrap();
 
     assert_eq!((limits.interrupt_queues, limits.polled_queues), (4, 0));
     assert_eq!(
@@ -268,7 +284,7 @@ fn odd_values_are_told_by_name() {
     };
     let mut adjustments = Adjustments::default();
     let limits = DeviceLimits::new(&config, &UNSET, 1, &mut adjustments).unwrap();
-    RingLimits::new(&limits, 4, false, &mut adjustments).unwrap();
+    RingLimits::new(&limits, 4, false, false, &mut adjustments).unwrap();
 
     assert_eq!(
         adjustments.to_string(),
