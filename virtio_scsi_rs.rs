@@ -15,11 +15,14 @@ use core::{
     pin::Pin, //
 };
 use kernel::{
-    device,
-    driver,
+    device, driver,
     ffi::c_uint,
+    new_mutex,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        Mutex, //
+    },
 };
 
 use crate::{
@@ -38,7 +41,10 @@ use crate::{
         wire,
         ControlQueue,
         Initiator,
+        Policy,
+        RemovalGuard,
         RequestQueue,
+        SelfHealing,
         Shared, //
     },
     scsi_glue::{
@@ -53,7 +59,9 @@ use crate::{
         Device,
         DeviceId,
         Handlers,
-        Virtqueues, //
+        Resetter,
+        Virtqueues,
+        Worker, //
     },
 };
 
@@ -82,6 +90,14 @@ module! {
         queue_depth: u32 {
             default: 0,
             description: "Most commands in flight to a logical unit, up to 32767 (default: 0, what the device says)",
+        },
+        recovery_wait: u32 {
+            default: 0,
+            description: "0: recover commands that take too long (default); 1: wait for them for ever, as the C driver does",
+        },
+        recovery_step: u32 {
+            default: 10,
+            description: "How long a device may take to answer a step of recovery, in seconds, 1 to 3600 (default: 10)",
         },
     },
 }
@@ -127,24 +143,44 @@ fn settings() -> Settings {
         poll_queues: *Borrow::<u32>::borrow(&module_parameters::poll_queues.value()),
         request_queues: *Borrow::<u32>::borrow(&module_parameters::request_queues.value()),
         queue_depth: *Borrow::<u32>::borrow(&module_parameters::queue_depth.value()),
+        recovery_wait: *Borrow::<u32>::borrow(&module_parameters::recovery_wait.value()),
+        recovery_step: *Borrow::<u32>::borrow(&module_parameters::recovery_step.value()),
     }
 }
 
 /// The driver.
 struct VirtioScsi;
 
+/// Where a device is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Its virtqueues are there, and so is its host.
+    Live,
+    /// It was reset, and is to come back.
+    Quiesced,
+    /// It does not come back.
+    Gone,
+}
+
 /// What the driver keeps for each device. The fields are dropped from top to bottom.
 #[pin_data]
 struct DeviceData {
+    shared: Arc<Shared>,
     events: Arc<EventQueue>,
-    /// It sends commands, so it is removed before the queues are.
+    initiator: Arc<Initiator>,
+    limits: DeviceLimits,
+    /// It sends commands, so it is removed before the virtqueues are.
     host: Arc<Host<Initiator>>,
+    virtqueues: Arc<Virtqueues>,
+    resetter: Arc<Resetter>,
     #[pin]
-    virtqueues: Virtqueues,
+    phase: Mutex<Phase>,
 }
 
+/// How many virtqueues there are besides the request queues: controlq and eventq.
+const OTHER_QUEUES: usize = Initiator::OTHER_INTERRUPTS as usize;
+
 /// Reads the configuration space, each field once.
-#[deny(unsafe_code)]
 fn read_config(dev: &Device<device::Bound>) -> Config {
     Config {
         num_queues: dev.read_config32(offset::NUM_QUEUES),
@@ -157,8 +193,20 @@ fn read_config(dev: &Device<device::Bound>) -> Config {
     }
 }
 
+/// Reads the configuration space and checks it.
+fn read_limits(
+    dev: &Device<device::Bound>,
+    adjustments: &mut Adjustments,
+) -> Result<DeviceLimits, Refusal> {
+    DeviceLimits::new(
+        &read_config(dev),
+        &settings(),
+        possible_queues(u32::MAX),
+        adjustments,
+    )
+}
+
 /// Sets the sizes of CDB and sense data, and reads what became of it.
-#[deny(unsafe_code)]
 fn set_layout(
     dev: &Device<device::Bound>,
     adjustments: &mut Adjustments,
@@ -174,109 +222,168 @@ fn set_layout(
     )
 }
 
-impl VirtioScsi {
-    /// Builds all there is for a device, and adds its host to the system.
-    #[deny(unsafe_code)]
-    fn build<'a>(
-        dev: &'a Device<device::Bound>,
-    ) -> Result<impl PinInit<DeviceData, Error> + use<'a>> {
-        let mut adjustments = Adjustments::default();
-        let settings = settings();
+/// Says why a device cannot be served.
+fn refuse(dev: &Device<device::Bound>, refusal: Refusal) -> Error {
+    dev_err!(dev, "the device cannot be served: {refusal}\n");
+    EINVAL
+}
 
-        if !dev.has_config() {
-            dev_err!(
-                dev,
-                "the device has no configuration space, which the driver needs\n"
-            );
-            return Err(EINVAL);
-        }
-
-        let cpus = possible_queues(u32::MAX);
-        let limits = DeviceLimits::new(&read_config(dev), &settings, cpus, &mut adjustments)
-            .map_err(|refusal| Self::refuse(dev, refusal))?;
-        let queues = QueueCounts {
-            interrupt: limits.interrupt_queues,
-            polled: limits.polled_queues,
-        };
-
-        let shared = Shared::new(dev)?;
-        let control = ControlQueue::new(shared.clone())?;
-        let events = EventQueue::new(shared.clone(), limits.event_size)?;
-        let mut requests = KVec::new();
-        let mut handlers = Handlers::new();
-
-        handlers.push(control.clone())?;
-        handlers.push(events.clone())?;
-        for i in 0..queues.interrupt + queues.polled {
-            let request = RequestQueue::new(shared.clone(), i >= queues.interrupt)?;
-
-            handlers.push(request.clone())?;
-            requests.push(request, GFP_KERNEL)?;
-        }
-
-        Ok(try_pin_init!(DeviceData {
-            virtqueues <- Virtqueues::new(dev.into(), handlers),
-            _: { virtqueues.create(dev, Initiator::OTHER_INTERRUPTS)? },
-            host: Self::add_host(dev, shared, limits, queues, control, requests, adjustments)?,
-            events,
-        }? Error))
-    }
-
-    /// Adds the host of a device whose queues are live.
-    #[deny(unsafe_code)]
-    fn add_host(
-        dev: &Device<device::Bound>,
-        shared: Arc<Shared>,
-        limits: DeviceLimits,
-        queues: QueueCounts,
-        control: Arc<ControlQueue>,
-        requests: KVec<Arc<RequestQueue>>,
-        mut adjustments: Adjustments,
-    ) -> Result<Arc<Host<Initiator>>> {
-        let layout =
-            set_layout(dev, &mut adjustments).map_err(|refusal| Self::refuse(dev, refusal))?;
-        let size = requests.iter().map(|queue| queue.size()).min().unwrap_or(0);
-        let indirect = dev.has_indirect_descriptors();
-        let ring = RingLimits::new(&limits, size, indirect, layout.protection, &mut adjustments)
-            .map_err(|refusal| Self::refuse(dev, refusal))?;
-
-        if !adjustments.is_empty() {
-            dev_warn!(
-                dev,
-                "taking what the device offers differently: {adjustments}\n"
-            );
-        }
-        dev_info!(
+/// Says what the driver makes of odd values.
+fn tell_adjustments(dev: &Device<device::Bound>, adjustments: &Adjustments) {
+    if !adjustments.is_empty() {
+        dev_warn!(
             dev,
-            "{}/0/{} default/read/poll queues\n",
-            queues.interrupt,
-            queues.polled
+            "taking what the device offers differently: {adjustments}\n"
         );
+    }
+}
 
-        let parameters = Parameters {
-            commands_per_queue: ring.commands_per_queue,
-            commands_per_lun: ring.commands_per_lun,
-            segments: ring.segments,
-            sectors: limits.sectors,
-            last_target: limits.last_target.into(),
-            last_lun: limits.last_lun,
-            cdb_len: layout.cdb_size.into(),
-            protection: layout.protection,
-        };
-        let initiator = Initiator::new(shared, requests, control, queues, layout, ring)?;
+/// Builds all there is for a device, and adds its host to the system.
+fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>> {
+    let mut adjustments = Adjustments::default();
 
-        // Commands can come as soon as the host is there, and the device must not be notified
-        // before this.
-        dev.ready();
-
-        Arc::pin_init(Host::new(dev.as_ref(), parameters, initiator), GFP_KERNEL)
+    if !dev.has_config() {
+        dev_err!(
+            dev,
+            "the device has no configuration space, which the driver needs\n"
+        );
+        return Err(EINVAL);
     }
 
-    /// Says why a device cannot be served.
-    fn refuse(dev: &Device<device::Bound>, refusal: Refusal) -> Error {
-        dev_err!(dev, "the device cannot be served: {refusal}\n");
-        EINVAL
+    let limits = read_limits(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
+    let queues = QueueCounts {
+        interrupt: limits.interrupt_queues,
+        polled: limits.polled_queues,
+    };
+
+    let shared = Shared::new(dev)?;
+    let resetter = Arc::pin_init(Resetter::new(dev.into()), GFP_KERNEL)?;
+    let control = ControlQueue::new(shared.clone())?;
+    let events = EventQueue::new(shared.clone(), limits.event_size)?;
+    let mut requests = KVec::new();
+    let mut handlers = Handlers::new();
+
+    handlers.push(control.clone())?;
+    handlers.push(events.clone())?;
+    for i in 0..queues.interrupt + queues.polled {
+        let request = RequestQueue::new(shared.clone(), i >= queues.interrupt)?;
+
+        handlers.push(request.clone())?;
+        requests.push(request, GFP_KERNEL)?;
     }
+
+    // From here on an error deletes the virtqueues again, when this is dropped.
+    let virtqueues = Arc::pin_init(Virtqueues::new(dev.into(), handlers), GFP_KERNEL)?;
+    virtqueues.create(dev, usize::MAX, Initiator::OTHER_INTERRUPTS)?;
+
+    let layout = set_layout(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
+    let ring = RingLimits::new(
+        &limits,
+        requests.iter().map(|queue| queue.size()).min().unwrap_or(0),
+        dev.has_indirect_descriptors(),
+        layout.protection,
+        &mut adjustments,
+    )
+    .map_err(|refusal| refuse(dev, refusal))?;
+
+    tell_adjustments(dev, &adjustments);
+    dev_info!(
+        dev,
+        "{}/0/{} default/read/poll queues\n",
+        queues.interrupt,
+        queues.polled
+    );
+    for (feature, what) in [
+        (VIRTIO_SCSI_F_HOTPLUG, "come and go"),
+        (VIRTIO_SCSI_F_CHANGE, "change"),
+    ] {
+        if !dev.has_feature(feature) {
+            dev_info!(dev, "the device does not tell when logical units {what}\n");
+        }
+    }
+
+    let initiator = Initiator::new(
+        shared.clone(),
+        requests,
+        control,
+        resetter.clone(),
+        queues,
+        (layout, ring, Policy::from(&settings())),
+        events.clone(),
+    )?;
+    let parameters = Parameters {
+        commands_per_queue: ring.commands_per_queue,
+        commands_per_lun: ring.commands_per_lun,
+        segments: ring.segments,
+        sectors: limits.sectors,
+        last_target: limits.last_target.into(),
+        last_lun: limits.last_lun,
+        cdb_len: layout.cdb_size.into(),
+        protection: layout.protection,
+    };
+
+    // Commands can come as soon as the host is there.
+    virtqueues.start(dev);
+    let host = Arc::pin_init(
+        Host::new(dev.as_ref(), parameters, initiator.clone()),
+        GFP_KERNEL,
+    )?;
+
+    Ok(try_pin_init!(DeviceData {
+        shared,
+        events,
+        initiator,
+        limits,
+        host,
+        virtqueues,
+        resetter,
+        phase <- new_mutex!(Phase::Live),
+    }? Error))
+}
+
+/// Builds the virtqueues of a device that was reset, whose host is there.
+///
+/// A device that comes back with less than the midlayer was told cannot be served any more.
+fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
+    let mut adjustments = Adjustments::default();
+    let now = read_limits(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
+    let before = data.initiator.request_queue_count();
+    let count = before.min(now.interrupt_queues + now.polled_queues);
+
+    data.virtqueues.create(
+        dev,
+        OTHER_QUEUES + count as usize,
+        Initiator::OTHER_INTERRUPTS,
+    )?;
+    if count < before {
+        dev_warn!(
+            dev,
+            "the device has come back with {count} request queues, of {before}\n"
+        );
+    }
+    data.initiator.set_present(count);
+
+    let layout = set_layout(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
+    let size = data
+        .initiator
+        .request_queues()
+        .take(count as usize)
+        .map(RequestQueue::size)
+        .min();
+
+    data.limits
+        .still_served(
+            &now,
+            (data.initiator.layout(), layout),
+            &data.initiator.limits(),
+            size.unwrap_or(0),
+        )
+        .map_err(|refusal| refuse(dev, refusal))?;
+
+    data.virtqueues.start(dev);
+    data.host.limit_queue_depth(now.commands_per_lun);
+    data.events.resume();
+    Ok(())
 }
 
 impl virtio_glue::Driver for VirtioScsi {
@@ -290,20 +397,87 @@ impl virtio_glue::Driver for VirtioScsi {
         VIRTIO_SCSI_F_T10_PI,
     ];
 
+    fn resetter(data: Pin<&DeviceData>) -> &Resetter {
+        &data.get_ref().resetter
+    }
+
     fn probe(dev: &Device<device::Core<'_>>) -> impl PinInit<DeviceData, Error> {
-        pin_init::pin_init_scope(move || Self::build(dev))
+        pin_init::pin_init_scope(move || build(dev))
     }
 
     fn scan(dev: &Device<device::Core<'_>>, data: Pin<&DeviceData>) {
-        if let Err(error) = data.events.start(data.host.clone()) {
-            dev_err!(dev, "no memory to handle events of the device: {error:?}\n");
+        let healing = SelfHealing::new(data.shared.clone(), data.resetter.clone());
+
+        match Arc::pin_init(Worker::new(healing), GFP_KERNEL) {
+            Ok(worker) => data.shared.set_healing(Some(worker)),
+            Err(_) => dev_err!(dev, "no memory to reset the device if it fails\n"),
+        }
+        if EventQueue::start(&data.events, data.host.clone()).is_err() {
+            dev_err!(dev, "no memory to handle events of the device\n");
         }
         data.host.scan();
     }
 
+    fn config_changed(dev: &Device<device::Bound>, data: Pin<&DeviceData>) {
+        // What has changed of the limits counts when the device is reset the next time.
+        if dev.needs_reset() {
+            data.shared.heal();
+        }
+    }
+
+    fn quiesce(_dev: &Device<device::Bound>, data: Pin<&DeviceData>) -> Result {
+        let mut phase = data.phase.lock();
+
+        if *phase != Phase::Live {
+            return Err(EBUSY);
+        }
+
+        // What was in flight is tried again by the midlayer, and sent back to it until the device
+        // is there again.
+        data.virtqueues.delete();
+        *phase = Phase::Quiesced;
+        Ok(())
+    }
+
+    fn resume(dev: &Device<device::Bound>, data: Pin<&DeviceData>) -> Result {
+        let mut phase = data.phase.lock();
+
+        if *phase != Phase::Quiesced || data.shared.is_given_up() {
+            return Err(ENODEV);
+        }
+
+        let result = rebuild(dev, data.get_ref());
+
+        if result.is_ok() {
+            *phase = Phase::Live;
+        } else {
+            dev_err!(
+                dev,
+                "the device could not be set up again and is given up\n"
+            );
+            data.shared.give_up();
+            data.virtqueues.delete();
+            *phase = Phase::Gone;
+        }
+        result
+    }
+
+    fn shutdown(_dev: &Device<device::Bound>, data: Pin<&DeviceData>) {
+        // The device is reset for good now, and must not be brought back.
+        data.shared.give_up();
+    }
+
     fn unbind(_dev: &Device<device::Core<'_>>, data: Pin<&DeviceData>) {
         data.events.stop();
+        data.shared.set_healing(None);
+
+        let guard = RemovalGuard::start(data.initiator.clone(), data.virtqueues.clone());
         data.host.remove();
+        drop(guard);
+
+        data.resetter.disable();
+        data.shared.give_up();
+        *data.phase.lock() = Phase::Gone;
         data.virtqueues.delete();
     }
 }

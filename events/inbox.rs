@@ -1,32 +1,69 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events that wait to be handled.
+//! Work that waits for the worker.
 
-use super::wire::Report;
-use crate::virtio_glue::{
-    new_locked,
-    Locked, //
+use super::wire::Event;
+use crate::{
+    queues::wire::Address,
+    virtio_glue::{
+        new_locked,
+        Locked, //
+    },
 };
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 
-/// How many events can wait. If there are more, it is as if the device had not had buffers for
-/// them, and the worker finds out what has changed by looking.
+/// How many things can wait. If there are more, it is as if the device had not had buffers for the
+/// events, and the worker finds out what has changed by looking.
 const LEN: usize = 256;
 
-/// Events that wait to be handled, first in, first out.
-struct Waiting {
-    /// There is room for [`LEN`], so that adding one never needs memory.
-    events: KVec<Report>,
-    /// The index of the first.
-    first: usize,
-    /// Whether some did not find room.
-    overflowed: bool,
+/// Something that the worker has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Item {
+    /// Events were missed: find out what has changed.
+    Reconcile,
+    /// Handle an event.
+    Event(Event),
+    /// Have a logical unit tell of changes, if it can.
+    Subscribe(Address),
 }
 
-/// Where interrupt context leaves events for the worker.
+impl Item {
+    /// Returns whether this has to stay behind `earlier` if both are to be done, because they are
+    /// about the same logical unit, or about a whole target and one of its units.
+    fn depends_on(&self, earlier: &Self) -> bool {
+        match (self.address(), earlier.address()) {
+            (Some(this), Some(that)) => {
+                this.target == that.target
+                    && (this.lun == that.lun || this.lun == 0 || that.lun == 0)
+            }
+            _ => true,
+        }
+    }
+
+    /// Returns the logical unit that this is about, if it is about one.
+    fn address(&self) -> Option<Address> {
+        match self {
+            Self::Reconcile => None,
+            Self::Event(event) => event.address(),
+            Self::Subscribe(address) => Some(*address),
+        }
+    }
+}
+
+/// Things that wait to be done, first in, first out.
+struct Waiting {
+    /// There is room for [`LEN`], so that adding one never needs memory. Those before `first` are
+    /// done.
+    items: KVec<Item>,
+    first: usize,
+    /// Whether to reconcile before anything that waits.
+    reconcile: bool,
+}
+
+/// Where interrupt context leaves things for the worker.
 #[pin_data]
 pub(super) struct Inbox {
     #[pin]
@@ -37,9 +74,9 @@ impl Inbox {
     /// Makes an empty one.
     pub(super) fn new() -> Result<Arc<Self>> {
         let waiting = Waiting {
-            events: KVec::with_capacity(LEN, GFP_KERNEL)?,
+            items: KVec::with_capacity(LEN, GFP_KERNEL)?,
             first: 0,
-            overflowed: false,
+            reconcile: false,
         };
 
         Arc::pin_init(
@@ -50,31 +87,63 @@ impl Inbox {
         )
     }
 
-    /// Adds an event. Any context.
-    pub(super) fn add(&self, report: Report) {
+    /// Adds something. Any context.
+    ///
+    /// If the same waits already, and nothing behind it has to do with it, that will do: a thousand
+    /// times the same event is one. The order of different events of a logical unit is kept.
+    pub(super) fn add(&self, item: Item) {
         let mut waiting = self.waiting.lock();
+        let waiting = &mut *waiting;
+        let pending = waiting.items.get(waiting.first..).unwrap_or(&[]);
 
-        if waiting.events.push_within_capacity(report).is_err() {
-            waiting.overflowed = true;
+        if item == Item::Reconcile {
+            // It finds out all that the events before it would have said.
+            waiting.items.clear();
+            waiting.first = 0;
+            waiting.reconcile = true;
+            return;
+        }
+
+        let related = pending
+            .iter()
+            .rev()
+            .find(|earlier| item.depends_on(earlier));
+
+        if related == Some(&item) {
+            return;
+        }
+        if waiting.items.push_within_capacity(item).is_err() {
+            waiting.items.clear();
+            waiting.first = 0;
+            waiting.reconcile = true;
         }
     }
 
-    /// Takes the event that came first. If some did not find room, the last one says that events
-    /// were missed.
-    pub(super) fn take(&self) -> Option<Report> {
-        let mut waiting = self.waiting.lock();
-        let first = waiting.first;
-        let mut report = waiting.events.get(first).copied()?;
+    /// Returns whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        let waiting = self.waiting.lock();
 
-        if first + 1 < waiting.events.len() {
-            waiting.first = first + 1;
-        } else {
-            // That was the last: all the room is free again.
-            waiting.events.clear();
-            waiting.first = 0;
-            report.missed |= waiting.overflowed;
-            waiting.overflowed = false;
+        waiting.items.is_empty() && !waiting.reconcile
+    }
+
+    /// Takes what came first.
+    pub(super) fn take(&self) -> Option<Item> {
+        let mut waiting = self.waiting.lock();
+        let waiting = &mut *waiting;
+
+        if waiting.reconcile {
+            waiting.reconcile = false;
+            return Some(Item::Reconcile);
         }
-        Some(report)
+
+        let item = waiting.items.get(waiting.first).copied()?;
+
+        waiting.first += 1;
+        if waiting.first == waiting.items.len() {
+            // That was the last: all the room is free again.
+            waiting.items.clear();
+            waiting.first = 0;
+        }
+        Some(item)
     }
 }

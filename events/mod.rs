@@ -10,6 +10,7 @@
 
 mod inbox;
 mod queue;
+mod reconcile;
 mod worker;
 
 pub mod wire;

@@ -3,8 +3,12 @@
 //! The eventq itself.
 
 use super::{
-    inbox::Inbox,
+    inbox::{
+        Inbox,
+        Item, //
+    },
     wire::{
+        Event,
         EventBytes,
         Report,
         PRESET, //
@@ -14,10 +18,15 @@ use super::{
 use crate::{
     queues::{
         limits::EVENT_SIZE_MAX,
+        wire::Address,
         Initiator,
+        Listener,
         Shared, //
     },
-    scsi_glue::Host,
+    scsi_glue::{
+        Host,
+        LogicalUnit, //
+    },
     virtio_glue::{
         new_locked,
         DeviceBuffer,
@@ -41,6 +50,9 @@ use kernel::{
 /// last for as long as that takes. The first draft of the specification suggests 10 to 15.
 const BUFFERS: usize = 16;
 
+/// How many events are taken at a time.
+pub(super) const ROUND: usize = 4 * BUFFERS;
+
 /// A buffer for an event.
 pub struct Buffer(DeviceBuffer<[u8; EVENT_SIZE_MAX as usize]>);
 
@@ -52,6 +64,9 @@ pub struct EventQueue {
     event_size: u32,
     #[pin]
     ring: Locked<Virtqueue<KBox<Buffer>>>,
+    /// Buffers that the device does not have. There is room for all.
+    #[pin]
+    spare: Locked<KVec<KBox<Buffer>>>,
     inbox: Arc<Inbox>,
     /// Handles events while the host is there.
     #[pin]
@@ -62,12 +77,20 @@ impl EventQueue {
     /// Makes an eventq that has no ring yet, for events of up to `event_size` bytes.
     pub fn new(shared: Arc<Shared>, event_size: u32) -> Result<Arc<Self>> {
         let inbox = Inbox::new()?;
+        let mut spare = KVec::with_capacity(BUFFERS, GFP_KERNEL)?;
+
+        for _ in 0..BUFFERS {
+            let buffer = KBox::new(Buffer(DeviceBuffer::default()), GFP_KERNEL)?;
+
+            spare.push(buffer, GFP_KERNEL)?;
+        }
 
         Arc::pin_init(
             pin_init!(Self {
                 shared,
                 event_size,
                 ring <- new_locked!(Virtqueue::default(), c"EventQueue::ring"),
+                spare <- new_locked!(spare, c"EventQueue::spare"),
                 inbox,
                 worker <- new_locked!(None, c"EventQueue::worker"),
             }),
@@ -78,24 +101,32 @@ impl EventQueue {
     /// Starts to handle events for a host: gives the device buffers for them.
     ///
     /// Process context.
-    pub fn start(&self, host: Arc<Host<Initiator>>) -> Result {
-        let worker = Arc::pin_init(
-            Worker::new(Handling::new(self.shared.clone(), self.inbox.clone(), host)),
-            GFP_KERNEL,
-        )?;
+    pub fn start(this: &Arc<Self>, host: Arc<Host<Initiator>>) -> Result {
+        let handling = Handling::new(this.clone(), host);
+        let worker = Arc::pin_init(Worker::new(handling), GFP_KERNEL)?;
 
-        *self.worker.lock() = Some(worker);
-
-        for _ in 0..BUFFERS {
-            let buffer = KBox::new(Buffer(DeviceBuffer::default()), GFP_KERNEL)?;
-
-            // A small ring does not take all of them.
-            if !self.post(buffer) {
-                break;
-            }
-        }
-        self.notify();
+        *this.worker.lock() = Some(worker);
+        this.post_spare();
         Ok(())
+    }
+
+    /// Returns what all queues of the device have in common.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Returns what the worker has to do.
+    pub(super) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Goes on after the device was reset: gives it buffers again, and finds out what has happened
+    /// meanwhile.
+    ///
+    /// Process context.
+    pub fn resume(&self) {
+        self.post_spare();
+        self.add(Item::Reconcile);
     }
 
     /// Stops to handle events. When it returns, none is being handled, and none will be.
@@ -109,16 +140,75 @@ impl EventQueue {
         }
     }
 
-    /// Gives the device a buffer. Returns whether there was room for it.
+    /// Leaves something to the worker. Any context.
+    fn add(&self, item: Item) {
+        self.inbox.add(item);
+        if let Some(worker) = &*self.worker.lock() {
+            worker.schedule();
+        }
+    }
+
+    /// Gives the device all buffers that it does not have. A small ring does not take all.
+    fn post_spare(&self) {
+        loop {
+            let buffer = self.spare.lock().pop();
+
+            if !buffer.is_some_and(|buffer| self.post(buffer)) {
+                break;
+            }
+        }
+        self.notify();
+    }
+
+    /// Gives the device a buffer, or keeps it if there is no room for it. Returns whether there was.
     fn post(&self, mut buffer: KBox<Buffer>) -> bool {
         buffer.0.preset(PRESET);
 
-        self.ring
-            .lock()
-            .add(buffer, |buffer, chain| {
-                chain.writable(&buffer.0, self.event_size as usize)
-            })
-            .is_ok()
+        let added = self.ring.lock().add(buffer, |buffer, chain| {
+            chain.writable(&buffer.0, self.event_size as usize)
+        });
+
+        added.map_err(|(buffer, _)| self.keep(buffer)).is_ok()
+    }
+
+    /// Keeps a buffer for later.
+    fn keep(&self, buffer: KBox<Buffer>) {
+        // There is room for all buffers, so this does not fail.
+        let _ = self.spare.lock().push_within_capacity(buffer);
+    }
+
+    /// Takes the events that the device has reported, and returns how many. Any context.
+    ///
+    /// The device gets each buffer back at once, before its event is handled, so it can report
+    /// events for as long as this goes on. After [`ROUND`] of them this leaves the rest for later.
+    pub(super) fn collect(&self) -> usize {
+        let mut count = 0;
+
+        while count < ROUND {
+            let used = self.ring.lock().take_used();
+            let Some((buffer, _len)) = used else {
+                break;
+            };
+
+            // Nothing that the device does to the buffer after this makes a difference.
+            let bytes: EventBytes = buffer.0.copy(0).unwrap_or(PRESET);
+            let report = Report::decode(self.shared.order(), bytes);
+
+            self.post(buffer);
+            count += 1;
+
+            if report.missed {
+                self.inbox.add(Item::Reconcile);
+            }
+            if report.event != Event::Nothing {
+                self.inbox.add(Item::Event(report.event));
+            }
+        }
+
+        if count > 0 {
+            self.notify();
+        }
+        count
     }
 
     /// Notifies the device of the buffers that it was given.
@@ -127,6 +217,19 @@ impl EventQueue {
         let notify = self.ring.lock().prepare_notify(&rcu);
 
         notify.send();
+    }
+}
+
+impl Listener for EventQueue {
+    fn found(&self, unit: &LogicalUnit) {
+        if !unit.is_mmc() {
+            return;
+        }
+        if let Ok(target) = u8::try_from(unit.target()) {
+            let lun = unit.lun();
+
+            self.add(Item::Subscribe(Address { target, lun }));
+        }
     }
 }
 
@@ -146,31 +249,14 @@ impl Handler for EventQueue {
     }
 
     fn used(&self) {
-        let mut any = false;
-
-        // The device can fill buffers as fast as it gets them. After one round it has to interrupt
-        // again, so that the CPU gets to do other things.
-        for _ in 0..BUFFERS {
-            let used = self.ring.lock().take_used();
-            let Some((buffer, _len)) = used else {
-                break;
-            };
-
-            // Nothing that the device does to the buffer after this makes a difference.
-            let bytes: EventBytes = buffer.0.copy(0).unwrap_or(PRESET);
-
-            self.post(buffer);
-            self.inbox.add(Report::decode(self.shared.order(), bytes));
-            any = true;
-        }
-
-        if any {
-            self.notify();
+        if self.collect() > 0 {
             if let Some(worker) = &*self.worker.lock() {
                 worker.schedule();
             }
         }
     }
 
-    fn unused(&self, _buffer: Self::Token) {}
+    fn unused(&self, buffer: Self::Token) {
+        self.keep(buffer);
+    }
 }

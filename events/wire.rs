@@ -46,6 +46,20 @@ pub enum Event {
     Unknown,
 }
 
+impl Event {
+    /// Returns the logical unit that it is about, if it is about one.
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Nothing | Self::Unknown => None,
+            Self::HardReset(address)
+            | Self::Rescan(address)
+            | Self::Removed(address)
+            | Self::Notification(address, _)
+            | Self::Changed(address, _, _) => Some(*address),
+        }
+    }
+}
+
 /// What an event buffer says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Report {

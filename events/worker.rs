@@ -3,85 +3,206 @@
 //! What is done about an event.
 
 use super::{
-    inbox::Inbox,
-    wire::{
-        Event,
-        Report, //
+    inbox::Item,
+    queue::{
+        EventQueue,
+        ROUND, //
     },
+    wire::Event,
 };
 use crate::{
     queues::{
-        wire::Address,
-        Initiator,
-        Shared, //
+        wire::{
+            Address,
+            ASYNC_MEDIA_CHANGE,
+            ASYNC_OPERATIONAL_CHANGE,
+            LUN_FLAT, //
+        },
+        Initiator, //
     },
-    scsi_glue::Host,
+    scsi_glue::{
+        Host,
+        LogicalUnit,
+        UnitEvent, //
+    },
     virtio_glue::Task, //
 };
 use kernel::{
+    fmt,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
 
-/// The additional sense codes that say that parameters of a logical unit have changed, its
-/// capacity among them: with qualifier 0 all of them, 1 mode parameters, 9 capacity.
-const ASC_PARAMETERS_CHANGED: u8 = 0x2a;
+/// How long the worker rests when the device reports events faster than they can be taken, in
+/// milliseconds.
+const REST: i64 = 10;
 
 /// Handles the events of a host.
 pub(super) struct Handling {
-    shared: Arc<Shared>,
-    inbox: Arc<Inbox>,
-    host: Arc<Host<Initiator>>,
+    queue: Arc<EventQueue>,
+    pub(super) host: Arc<Host<Initiator>>,
 }
 
 impl Handling {
-    pub(super) fn new(shared: Arc<Shared>, inbox: Arc<Inbox>, host: Arc<Host<Initiator>>) -> Self {
-        Self {
-            shared,
-            inbox,
-            host,
+    pub(super) fn new(queue: Arc<EventQueue>, host: Arc<Host<Initiator>>) -> Self {
+        Self { queue, host }
+    }
+
+    /// Does one thing.
+    fn handle(&self, item: Item) {
+        match item {
+            Item::Reconcile => {
+                self.tell(format_args!(
+                    "events may have been missed: looking for changes"
+                ));
+                self.reconcile();
+            }
+            Item::Subscribe(address) => {
+                if let Some(initiator) = self.host.driver() {
+                    initiator.recovery().subscribe(address);
+                }
+            }
+            Item::Event(event) => self.handle_event(event),
         }
     }
 
-    /// Handles one event.
-    fn handle(&self, report: Report) {
-        if report.missed {
-            if self.shared.may_complain() {
-                dev_info!(self.shared.dev(), "events were missed: scanning\n");
+    /// Handles an event.
+    fn handle_event(&self, event: Event) {
+        match event {
+            Event::Nothing => {}
+            // What is said of LUN 0 is said of the target.
+            Event::Rescan(Address { target, lun: 0 }) => self.host.scan_target(target.into()),
+            Event::Removed(Address { target, lun: 0 }) => self.reconcile_target(target.into()),
+            Event::Rescan(address) => self.add(address),
+            Event::Removed(address) => {
+                if let Some(unit) = self.find(address) {
+                    self.remove(unit);
+                }
             }
-            self.host.scan();
+            Event::HardReset(address) => self.host.report_reset(address.target.into()),
+            Event::Changed(address, asc, ascq) => self.changed(address, asc, ascq),
+            Event::Notification(address, events) => {
+                if events & (ASYNC_MEDIA_CHANGE | ASYNC_OPERATIONAL_CHANGE) != 0 {
+                    if let Some(unit) = self.find(address) {
+                        unit.tell(UnitEvent::MediaChange);
+                    }
+                }
+            }
+            Event::Unknown => self.tell(format_args!(
+                "the device has reported an event that does not exist"
+            )),
+        }
+    }
+
+    /// Says something that the device has brought about.
+    fn tell(&self, what: fmt::Arguments<'_>) {
+        let shared = self.queue.shared();
+
+        if shared.may_complain() {
+            dev_info!(shared.dev(), "{}\n", what);
+        }
+    }
+
+    /// Returns the logical unit at an address.
+    ///
+    /// A unit below 256 that the device reports in the flat format has another number than one in
+    /// the peripheral format, which is what addresses of events are in.
+    fn find(&self, address: Address) -> Option<LogicalUnit> {
+        let target = address.target.into();
+
+        self.host
+            .logical_unit(target, address.lun)
+            .or_else(|| self.host.logical_unit(target, address.lun | LUN_FLAT))
+    }
+
+    /// Adds the logical unit at an address.
+    fn add(&self, address: Address) {
+        match self.find(address) {
+            // It may be another by now.
+            Some(unit) => {
+                let _ = unit.rescan();
+            }
+            // That it is not there after all is nothing to tell of.
+            None => {
+                let _ = self
+                    .host
+                    .add_logical_unit(address.target.into(), address.lun);
+            }
+        }
+    }
+
+    /// Removes a logical unit that is gone, in a bounded time.
+    ///
+    /// Its commands must be back before the midlayer removes it: the midlayer waits for them, and
+    /// lets nobody add or remove any other logical unit of the host meanwhile.
+    pub(super) fn remove(&self, unit: LogicalUnit) {
+        let (target, lun) = (unit.target(), unit.lun());
+
+        // It takes no more commands. If it is in a state in which it does not anyway, so be it.
+        let _ = unit.set_offline();
+
+        if let (Ok(id), Some(initiator)) = (u8::try_from(target), self.host.driver()) {
+            let busy = || {
+                self.host.any_in_flight(|command| {
+                    (command.target(), command.lun()) == (target, lun) && initiator.holds(&command)
+                })
+            };
+
+            initiator
+                .recovery()
+                .release(&initiator, Address { target: id, lun }, busy);
         }
 
-        match report.event {
-            Event::Nothing => {}
-            Event::Rescan(Address { target, lun: 0 }) => self.host.scan_target(target.into()),
-            Event::Rescan(Address { target, lun }) => {
-                // That it is not there after all is nothing to tell of.
-                let _ = self.host.add_logical_unit(target.into(), lun);
+        unit.remove();
+    }
+
+    /// Does what a logical unit's saying that something of it has changed is about: additional
+    /// sense code and qualifier, as in a unit attention (SPC).
+    fn changed(&self, address: Address, asc: u8, ascq: u8) {
+        let Some(unit) = self.find(address) else {
+            return;
+        };
+        let event = match (asc, ascq) {
+            (0x2a, 0x01) => Some(UnitEvent::ModeParameterChange),
+            (0x2a, 0x06) => Some(UnitEvent::AccessStateChange),
+            (0x2a, 0x09) => Some(UnitEvent::CapacityChange),
+            (0x38, 0x07) => Some(UnitEvent::SoftThreshold),
+            (0x3f, 0x03) => Some(UnitEvent::InquiryChange),
+            (0x3f, 0x0e) => Some(UnitEvent::LunChange),
+            _ => None,
+        };
+
+        match event {
+            // Nothing of what is known of it has changed.
+            Some(UnitEvent::SoftThreshold) => {}
+            Some(UnitEvent::LunChange) => self.host.scan_target(unit.target()),
+            _ => {
+                let _ = unit.rescan();
             }
-            Event::Removed(Address { target, lun }) => {
-                if let Some(unit) = self.host.logical_unit(target.into(), lun) {
-                    unit.remove();
-                }
-            }
-            Event::Changed(Address { target, lun }, ASC_PARAMETERS_CHANGED, _) => {
-                if let Some(unit) = self.host.logical_unit(target.into(), lun) {
-                    let _ = unit.rescan();
-                }
-            }
-            Event::HardReset(_) | Event::Notification(..) | Event::Changed(..) | Event::Unknown => {
-                if self.shared.may_complain() {
-                    dev_info!(self.shared.dev(), "ignoring event {:?}\n", report.event);
-                }
-            }
+        }
+        if let Some(event) = event {
+            unit.tell(event);
         }
     }
 }
 
 impl Task for Handling {
     fn run(&self) {
-        while let Some(report) = self.inbox.take() {
-            self.handle(report);
+        loop {
+            while let Some(item) = self.queue.inbox().take() {
+                self.handle(item);
+            }
+            if self.queue.collect() < ROUND {
+                if self.queue.inbox().is_empty() {
+                    break;
+                }
+            } else {
+                fsleep(Delta::from_millis(REST));
+            }
         }
     }
 }

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The controlq: task management functions.
+//! The controlq: task management functions and asynchronous notifications.
 
 use super::{
     shared::Shared,
     wire::{
+        NotificationRequest,
+        NotificationResponse,
+        Notifications,
         TaskManagement,
         TaskManagementRequest, //
     },
@@ -24,29 +27,31 @@ use kernel::{
         rcu,
         Arc, //
     },
-    time::{
-        msecs_to_jiffies,
-        Jiffies, //
-    },
+    time::Jiffies, //
 };
 
-/// How many task management functions a host can have under way.
+/// How many requests a device can have under way on the controlq.
 ///
 /// The midlayer aborts commands one by one, and resets one logical unit at a time; a few more come
-/// from `sg_reset`.
+/// from `sg_reset` and from the handling of events.
 const SLOTS: usize = 16;
 
-/// How often the driver says that it still waits, in milliseconds.
-const PATIENCE: u32 = 30_000;
+/// What the device writes, with room for the longest: a response to a task management function has
+/// only its first byte.
+type ResponseBytes = [u8; NotificationResponse::SIZE];
 
-/// Someone who waits for a task management function.
+/// What a response is set to before the device gets it: one that does not exist. A device that
+/// completes a request without writing a response is not taken to have carried it out.
+const PRESET: ResponseBytes = [0xff; NotificationResponse::SIZE];
+
+/// Someone who waits for a response.
 #[pin_data]
 struct Waiter {
     #[pin]
     done: TimedCompletion,
-    /// The response code, once there is one.
+    /// The response, once there is one.
     #[pin]
-    response: Locked<Option<u8>>,
+    response: Locked<Option<ResponseBytes>>,
 }
 
 impl Waiter {
@@ -61,19 +66,39 @@ impl Waiter {
     }
 }
 
-/// What a task management function exchanges with the device.
+/// What the device reads.
+enum Request {
+    TaskManagement(TaskManagementRequest),
+    Notification(NotificationRequest),
+}
+
+impl Request {
+    /// Returns the bytes to send.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::TaskManagement(request) => request.bytes(),
+            Self::Notification(request) => request.bytes(),
+        }
+    }
+
+    /// Returns how many bytes the device writes.
+    fn response_len(&self) -> usize {
+        match self {
+            Self::TaskManagement(_) => 1,
+            Self::Notification(_) => NotificationResponse::SIZE,
+        }
+    }
+}
+
+/// What a request exchanges with the device.
 ///
 /// It is on the virtqueue from the time it is sent until the device has answered or was reset,
 /// whether or not anybody still waits for the answer.
 pub struct Slot {
-    request: TaskManagementRequest,
-    response: DeviceBuffer<[u8; 1]>,
+    request: Request,
+    response: DeviceBuffer<ResponseBytes>,
     waiter: Arc<Waiter>,
 }
-
-/// A response code that does not exist: a device that completes a function without writing a
-/// response is not taken to have carried it out.
-const PRESET: [u8; 1] = [0xff];
 
 /// The controlq.
 #[pin_data]
@@ -95,7 +120,7 @@ impl ControlQueue {
         for _ in 0..SLOTS {
             let slot = KBox::new(
                 Slot {
-                    request: TaskManagementRequest::default(),
+                    request: Request::TaskManagement(TaskManagementRequest::default()),
                     response: DeviceBuffer::default(),
                     waiter: Waiter::new()?,
                 },
@@ -117,31 +142,62 @@ impl ControlQueue {
 
     /// Has the device carry out a task management function, and returns its response code.
     ///
-    /// Process context. Fails if too many are under way, or if the controlq is broken. It waits for
-    /// as long as the device takes: until the device has answered, it may still transfer data of
-    /// the commands that the function is about.
-    pub(super) fn execute(&self, function: TaskManagement, lun: [u8; 8], tag: u64) -> Result<u8> {
+    /// Fails as [`ControlQueue::exchange`] does. The function may still be carried out then.
+    pub(super) fn execute(
+        &self,
+        function: TaskManagement,
+        lun: [u8; 8],
+        tag: u64,
+        timeout: Jiffies,
+    ) -> Result<u8> {
+        let mut request = TaskManagementRequest::default();
+
+        request.fill(self.shared.order(), function, lun, tag);
+        let [code, ..] = self.exchange(Request::TaskManagement(request), timeout)?;
+
+        Ok(code)
+    }
+
+    /// Asks a logical unit which of some asynchronous notifications it has, or to send them.
+    ///
+    /// Fails as [`ControlQueue::exchange`] does.
+    pub(super) fn notifications(
+        &self,
+        what: Notifications,
+        lun: [u8; 8],
+        events: u32,
+        timeout: Jiffies,
+    ) -> Result<NotificationResponse> {
+        let mut request = NotificationRequest::default();
+
+        request.fill(self.shared.order(), what, lun, events);
+        let bytes = self.exchange(Request::Notification(request), timeout)?;
+
+        Ok(NotificationResponse::decode(self.shared.order(), bytes))
+    }
+
+    /// Sends a request to the device, and waits for its response.
+    ///
+    /// Process context. Fails with [`ETIMEDOUT`] if the device has not answered after `timeout`
+    /// jiffies; an answer that comes later is for nobody. Fails with [`EBUSY`] if too many requests
+    /// are under way, and with [`EIO`] if the controlq is broken or the device is being reset.
+    fn exchange(&self, request: Request, timeout: Jiffies) -> Result<ResponseBytes> {
         let mut slot = self.idle.lock().pop().ok_or(EBUSY)?;
         let waiter = slot.waiter.clone();
 
-        slot.request.fill(self.shared.order(), function, lun, tag);
+        slot.request = request;
         slot.response.preset(PRESET);
         waiter.done.reset();
         *waiter.response.lock() = None;
 
         self.send(slot)?;
 
-        let patience: Jiffies = msecs_to_jiffies(PATIENCE);
-
-        while !waiter.done.wait(patience) {
-            if self.ring.lock().is_broken() {
-                return Err(EIO);
+        if !waiter.done.wait(timeout) {
+            // The answer may be there without its interrupt.
+            self.used();
+            if !waiter.done.wait(1) {
+                return Err(ETIMEDOUT);
             }
-            dev_warn!(
-                self.shared.dev(),
-                "still waiting for the device to answer {}\n",
-                function.name()
-            );
         }
 
         let response = *waiter.response.lock();
@@ -155,7 +211,7 @@ impl ControlQueue {
 
         let added = ring.add(slot, |slot, chain| {
             chain.readable(slot.request.bytes());
-            chain.writable(&slot.response, 1);
+            chain.writable(&slot.response, slot.request.response_len());
         });
 
         match added {
@@ -171,7 +227,7 @@ impl ControlQueue {
                 self.put_back(slot);
                 Err(match error {
                     AddError::Full => EBUSY,
-                    AddError::Broken => EIO,
+                    AddError::Broken | AddError::Gone => EIO,
                 })
             }
         }
@@ -184,7 +240,7 @@ impl ControlQueue {
     }
 
     /// Tells the waiter of a slot how it ended, and puts the slot back.
-    fn finish(&self, slot: KBox<Slot>, response: Option<u8>) {
+    fn finish(&self, slot: KBox<Slot>, response: Option<ResponseBytes>) {
         let waiter = slot.waiter.clone();
 
         *waiter.response.lock() = response;
@@ -214,7 +270,7 @@ impl Handler for ControlQueue {
 
             match used {
                 Some((slot, _len)) => {
-                    let response = slot.response.copy::<1>(0).map(|[code]| code);
+                    let response = slot.response.copy(0);
 
                     self.finish(slot, response);
                 }

@@ -66,9 +66,19 @@ pub struct Settings {
     pub request_queues: u32,
     /// How many commands a logical unit can have in flight.
     pub queue_depth: u32,
+    /// Whether to wait for a command that takes too long, for ever: 1. Else it is recovered: 0.
+    pub recovery_wait: u32,
+    /// How long the device may take to answer a step of recovery, in seconds.
+    pub recovery_step: u32,
 }
 
 impl Settings {
+    /// The longest that a step of recovery may take, in seconds.
+    pub const RECOVERY_STEP_MAX: u32 = 3600;
+
+    /// How long a step of recovery may take if the user has not said so, in seconds.
+    pub const RECOVERY_STEP: u32 = 10;
+
     /// The most commands that the midlayer lets a logical unit have in flight.
     pub const QUEUE_DEPTH_MAX: u32 = i16::MAX as u32;
 
@@ -85,6 +95,12 @@ impl Settings {
         }
         if self.poll_queues > Self::QUEUES_MAX {
             return Some("poll_queues is more than 65533, the most that a device can have");
+        }
+        if self.recovery_wait > 1 {
+            return Some("recovery_wait is neither 0 (recover) nor 1 (wait)");
+        }
+        if self.recovery_step > Self::RECOVERY_STEP_MAX {
+            return Some("recovery_step is more than 3600 seconds");
         }
         if self.request_queues != 0 && self.poll_queues >= self.request_queues {
             return Some(
@@ -391,5 +407,73 @@ impl RingLimits {
             commands_per_queue,
             commands_per_lun: u16::try_from(commands_per_lun).unwrap_or(1),
         })
+    }
+}
+
+impl DeviceLimits {
+    /// Checks whether a device that has come back after a reset can still be served as the midlayer
+    /// was told: whether it takes commands as large as before. `now` is what it offers, `layout` the
+    /// layouts before and now, `told` what the midlayer was told, `size` the number of descriptors of
+    /// the smallest request queue.
+    pub fn still_served(
+        &self,
+        now: &Self,
+        layout: (Layout, Layout),
+        told: &RingLimits,
+        size: u32,
+    ) -> Result<(), Refusal> {
+        let (before, layout) = layout;
+        let lists = if before.protection { 2 } else { 1 };
+        let segments = lists * u32::from(told.segments);
+        let less = |field, offered: u32, reason| {
+            Err(Refusal {
+                field,
+                offered,
+                reason,
+            })
+        };
+
+        if now.sectors < self.sectors {
+            return less("max_sectors", now.sectors, "it was more before the reset");
+        }
+        if u32::from(now.segments) < segments {
+            return less(
+                "seg_max",
+                now.segments.into(),
+                "it was more before the reset",
+            );
+        }
+        if size < segments + DESCRIPTORS_FIXED {
+            return less("queue size", size, "it was more before the reset");
+        }
+        if now.event_size > self.event_size {
+            return less(
+                "event_info_size",
+                now.event_size,
+                "it was less before the reset",
+            );
+        }
+        if layout.cdb_size != before.cdb_size {
+            return less(
+                "cdb_size",
+                layout.cdb_size.into(),
+                "it was another before the reset",
+            );
+        }
+        if layout.sense_size != before.sense_size {
+            return less(
+                "sense_size",
+                layout.sense_size.into(),
+                "it was another before the reset",
+            );
+        }
+        if layout.protection != before.protection {
+            return less(
+                "T10_PI",
+                layout.protection.into(),
+                "it was another before the reset",
+            );
+        }
+        Ok(())
     }
 }

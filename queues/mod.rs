@@ -6,11 +6,15 @@
 //! of their hardware queue, and turns steps of error handling into task management functions on
 //! the controlq.
 //!
+//! `recovery.rs` is what becomes of commands that are not answered.
+//!
 //! `wire.rs` is the bytes, `response.rs` what the answers mean, `limits.rs` what the device may
 //! ask of the driver. These three know nothing of the kernel.
 
 mod control;
 mod initiator;
+mod recovery;
+mod removal;
 mod request;
 mod shared;
 
@@ -20,7 +24,15 @@ pub mod wire;
 
 pub use self::{
     control::ControlQueue,
-    initiator::Initiator,
+    initiator::{
+        Initiator,
+        Listener, //
+    },
+    recovery::{
+        Policy,
+        SelfHealing, //
+    },
+    removal::RemovalGuard,
     request::RequestQueue,
     shared::Shared, //
 };

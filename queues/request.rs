@@ -19,6 +19,7 @@ use crate::{
         Busy,
         Command,
         CommandList,
+        CommandRef,
         DataDirection,
         HostStatus,
         Sense, //
@@ -117,7 +118,7 @@ impl RequestQueue {
             return Ok(());
         };
 
-        let tag = command.private_mut().next_tag(unique_tag);
+        let tag = about.private().next_tag(unique_tag);
 
         let protection = layout.protection.then(|| Self::protection(&command));
 
@@ -129,6 +130,7 @@ impl RequestQueue {
         let rcu = rcu::read_lock();
         let mut ring = self.ring.lock();
 
+        command.as_ref().private().set_on_ring(true);
         match ring.add(command, |command, chain| {
             Self::describe(command, layout, chain)
         }) {
@@ -141,11 +143,20 @@ impl RequestQueue {
                 }
                 Ok(())
             }
-            Err((command, AddError::Full)) => Err(Busy::Host(command)),
-            Err((command, AddError::Broken)) => {
+            Err((command, error)) => {
+                command.as_ref().private().set_on_ring(false);
                 drop(ring);
-                command.complete(HostStatus::NoConnect, 0);
-                Ok(())
+                match error {
+                    AddError::Full => {}
+                    AddError::Broken => self.shared.heal(),
+                    AddError::Gone if self.shared.is_given_up() => {
+                        command.complete(HostStatus::NoConnect, 0);
+                        return Ok(());
+                    }
+                    // It will be back soon.
+                    AddError::Gone => {}
+                }
+                Err(Busy::Host(command))
             }
         }
     }
@@ -213,19 +224,57 @@ impl RequestQueue {
     ///
     /// Any context. The interrupt stays as it is.
     pub(super) fn poll(&self) -> u32 {
+        // See `holds`.
+        let _rcu = rcu::read_lock();
         let mut finished = CommandList::default();
-        let mut count = 0;
         let mut ring = self.ring.lock();
+        let count = Self::take_all(&mut ring, &mut finished);
+
+        drop(ring);
+        self.finish_all(finished);
+        count
+    }
+
+    /// Takes all commands that the device has finished off the ring, and returns how many.
+    #[inline]
+    fn take_all(
+        ring: &mut Virtqueue<Command<Initiator>>,
+        finished: &mut CommandList<Initiator>,
+    ) -> u32 {
+        let mut count = 0;
 
         // The length is the device's word, and some devices always say 0.
         while let Some((command, _len)) = ring.take_used() {
+            command.as_ref().private().set_on_ring(false);
             finished.push(command);
             count += 1;
         }
-        drop(ring);
-
-        self.finish_all(finished);
         count
+    }
+
+    /// Returns whether the device has a command of this queue, and may transfer its data.
+    ///
+    /// A command that it does not have may just be on its way to the midlayer. Whoever wants to be
+    /// sure that it got there has to wait for an RCU grace period.
+    pub(super) fn holds(&self, command: &CommandRef<'_, Initiator>) -> bool {
+        let _ring = self.ring.lock();
+
+        command.private().is_on_ring()
+    }
+
+    /// Notifies the device whether or not it has asked for it: it may have missed one.
+    pub(super) fn notify_again(&self) {
+        let rcu = rcu::read_lock();
+        let notify = self.ring.lock().notify_again(&rcu);
+
+        notify.send();
+    }
+
+    /// Returns how many commands the device has, and how many it has ever finished.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let ring = self.ring.lock();
+
+        (ring.in_flight(), ring.taken())
     }
 
     /// Completes commands, in the order in which the device has finished them.
@@ -251,7 +300,10 @@ impl RequestQueue {
             Self::take_sense(&mut command, header.sense_len);
         }
 
-        let host = match Outcome::of_command(header.response, command.abort_requested()) {
+        let host = match Outcome::of_command(
+            header.response,
+            command.as_ref().private().abort_requested(),
+        ) {
             Outcome::Status => HostStatus::Ok,
             Outcome::BadTarget => HostStatus::BadTarget,
             Outcome::Abort => HostStatus::Abort,
@@ -324,14 +376,15 @@ impl Handler for RequestQueue {
     }
 
     fn used(&self) {
+        // See `holds`.
+        let _rcu = rcu::read_lock();
+
         loop {
             let mut finished = CommandList::default();
             let mut ring = self.ring.lock();
 
             ring.disable_interrupts();
-            while let Some((command, _len)) = ring.take_used() {
-                finished.push(command);
-            }
+            Self::take_all(&mut ring, &mut finished);
             let settled = ring.enable_interrupts();
 
             drop(ring);
@@ -344,6 +397,14 @@ impl Handler for RequestQueue {
     }
 
     fn unused(&self, command: Self::Token) {
-        command.complete(HostStatus::NoConnect, 0);
+        let status = if self.shared.is_given_up() {
+            HostStatus::NoConnect
+        } else {
+            HostStatus::Reset
+        };
+        let _rcu = rcu::read_lock();
+
+        command.as_ref().private().set_on_ring(false);
+        command.complete(status, 0);
     }
 }

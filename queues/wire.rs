@@ -278,6 +278,8 @@ impl ResponseHeader {
 pub enum TaskManagement {
     /// Abort one command.
     AbortTask,
+    /// Reset a target: all its logical units.
+    NexusReset,
     /// Reset a logical unit.
     LogicalUnitReset,
 }
@@ -287,6 +289,7 @@ impl TaskManagement {
     pub const fn code(self) -> u32 {
         match self {
             Self::AbortTask => 0,
+            Self::NexusReset => 4,
             Self::LogicalUnitReset => 5,
         }
     }
@@ -295,6 +298,7 @@ impl TaskManagement {
     pub const fn name(self) -> &'static str {
         match self {
             Self::AbortTask => "ABORT TASK",
+            Self::NexusReset => "I_T NEXUS RESET",
             Self::LogicalUnitReset => "LOGICAL UNIT RESET",
         }
     }
@@ -325,5 +329,72 @@ impl TaskManagementRequest {
     /// Returns the bytes to send.
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// What the driver does about asynchronous notifications: `VIRTIO_SCSI_T_AN_*`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notifications {
+    /// Ask which a logical unit has.
+    Query,
+    /// Ask to be told of some.
+    Subscribe,
+}
+
+/// The medium of an MMC unit has changed: `VIRTIO_SCSI_EVT_ASYNC_MEDIA_CHANGE`.
+pub const ASYNC_MEDIA_CHANGE: u32 = 16;
+
+/// An MMC unit has changed: `VIRTIO_SCSI_EVT_ASYNC_OPERATIONAL_CHANGE`.
+pub const ASYNC_OPERATIONAL_CHANGE: u32 = 2;
+
+/// `struct virtio_scsi_ctrl_an_req`: what the device reads of a query or a subscription.
+#[derive(Clone, Copy, Default)]
+pub struct NotificationRequest([u8; Self::SIZE]);
+
+impl NotificationRequest {
+    /// Its length, in bytes.
+    pub const SIZE: usize = 16;
+
+    /// Fills it in. `events` is which notifications it is about.
+    pub fn fill(&mut self, order: ByteOrder, what: Notifications, lun: [u8; 8], events: u32) {
+        let [t0, t1, t2, t3] = order.from_u32(match what {
+            Notifications::Query => 1,
+            Notifications::Subscribe => 2,
+        });
+        let [l0, l1, l2, l3, l4, l5, l6, l7] = lun;
+        let [e0, e1, e2, e3] = order.from_u32(events);
+
+        self.0 = [
+            t0, t1, t2, t3, l0, l1, l2, l3, l4, l5, l6, l7, e0, e1, e2, e3,
+        ];
+    }
+
+    /// Returns the bytes to send.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// `struct virtio_scsi_ctrl_an_resp`: what the device writes of a query or a subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotificationResponse {
+    /// Which of the notifications the logical unit has, or sends from now on.
+    pub events: u32,
+    /// `VIRTIO_SCSI_S_*`
+    pub response: u8,
+}
+
+impl NotificationResponse {
+    /// Its length, in bytes.
+    pub const SIZE: usize = 5;
+
+    /// Returns what the bytes say.
+    pub fn decode(order: ByteOrder, bytes: [u8; Self::SIZE]) -> Self {
+        let [e0, e1, e2, e3, response] = bytes;
+
+        Self {
+            events: order.to_u32([e0, e1, e2, e3]),
+            response,
+        }
     }
 }

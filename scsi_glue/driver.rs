@@ -4,9 +4,12 @@
 //!
 //! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
 
-use super::command::{
-    Command,
-    CommandRef, //
+use super::{
+    command::{
+        Command,
+        CommandRef, //
+    },
+    logical_unit::LogicalUnit,
 };
 use kernel::prelude::*;
 
@@ -21,6 +24,8 @@ pub enum Busy<T: Driver> {
 pub enum TimeoutAction {
     /// Wait for as long again.
     ResetTimer,
+    /// Abort it, unless it is completed by now.
+    Recover,
 }
 
 /// How a step of error handling ended: `SUCCESS` or `FAILED`.
@@ -67,6 +72,11 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Returns how many hardware queues there are. Must not change while the host is registered.
     fn queues(&self) -> QueueCounts;
 
+    /// Called when the midlayer has found a logical unit, before it is there for others.
+    ///
+    /// Process context. Commands to the unit must not be waited for here.
+    fn found(&self, unit: &LogicalUnit);
+
     /// Queues a command on hardware queue `queue`.
     ///
     /// Any context that cannot sleep. A command that is dropped ends with an error.
@@ -98,6 +108,14 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Resets the logical unit that a command is for.
     ///
     /// Error handling context, which can sleep. When this returns [`RecoveryResult::Success`] the
-    /// device is through with all commands of the logical unit.
+    /// device is through with all commands of the logical unit. The command may be one that was
+    /// made for this purpose and was never queued.
     fn reset_logical_unit(&self, command: CommandRef<'_, Self>) -> RecoveryResult;
+
+    /// Resets the target that a command is for. Otherwise as for [`Driver::reset_logical_unit`].
+    fn reset_target(&self, command: CommandRef<'_, Self>) -> RecoveryResult;
+
+    /// Resets the host adapter, and so all its targets. Otherwise as for
+    /// [`Driver::reset_logical_unit`].
+    fn reset_host(&self) -> RecoveryResult;
 }

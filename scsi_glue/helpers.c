@@ -4,6 +4,7 @@
  */
 
 #include <linux/blk-integrity.h>
+#include <scsi/scsi_eh.h>
 #include <scsi/scsi_devinfo.h>
 
 #include "helpers.h"
@@ -35,4 +36,39 @@ u32 scsi_helper_protection_bytes(struct scsi_cmnd *cmd)
 #else
 	return 0;
 #endif
+}
+
+/*
+ * Have uevents sent for what a logical unit reports of itself. By default they
+ * are suppressed until the user asks for them.
+ */
+void scsi_helper_support_events(struct scsi_device *sdev)
+{
+	set_bit(SDEV_EVT_INQUIRY_CHANGE_REPORTED, sdev->supported_events);
+	set_bit(SDEV_EVT_CAPACITY_CHANGE_REPORTED, sdev->supported_events);
+	set_bit(SDEV_EVT_SOFT_THRESHOLD_REACHED_REPORTED, sdev->supported_events);
+	set_bit(SDEV_EVT_MODE_PARAMETER_CHANGE_REPORTED, sdev->supported_events);
+	set_bit(SDEV_EVT_LUN_CHANGE_REPORTED, sdev->supported_events);
+	set_bit(SDEV_EVT_ALUA_STATE_CHANGE_REPORTED, sdev->supported_events);
+	if (sdev->type == TYPE_ROM)
+		set_bit(SDEV_EVT_MEDIA_CHANGE, sdev->supported_events);
+}
+
+int scsi_helper_set_offline(struct scsi_device *sdev)
+{
+	int ret;
+
+	mutex_lock(&sdev->state_mutex);
+	ret = scsi_device_set_state(sdev, SDEV_OFFLINE);
+	mutex_unlock(&sdev->state_mutex);
+	return ret;
+}
+
+void scsi_helper_report_reset(struct Scsi_Host *shost, int target)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(shost->host_lock, flags);
+	scsi_report_device_reset(shost, 0, target);
+	spin_unlock_irqrestore(shost->host_lock, flags);
 }

@@ -6,6 +6,10 @@
 
 use super::{
     bindings,
+    command::{
+        any_in_flight,
+        CommandRef, //
+    },
     driver::Driver,
     logical_unit::LogicalUnit,
     template::Template, //
@@ -259,6 +263,66 @@ impl<T: Driver> Host<T> {
         NonNull::new(sdev).map(|sdev| unsafe { LogicalUnit::from_ptr(sdev) })
     }
 
+    /// Returns all logical units of the host, one by one. Others may come and go meanwhile.
+    pub fn logical_units(&self) -> LogicalUnits<'_> {
+        LogicalUnits {
+            shost: self.shost,
+            former: None,
+            _host: PhantomData,
+        }
+    }
+
+    /// Returns whether any command of the host that the midlayer has handed to the driver and not
+    /// got back yet is as `predicate` says.
+    ///
+    /// Any context that can sleep. Commands come and go meanwhile.
+    pub fn any_in_flight(&self, predicate: impl FnMut(CommandRef<'_, T>) -> bool) -> bool {
+        // SAFETY: By the type invariant the host is valid, and one of `T`.
+        unsafe { any_in_flight(self.shost.as_ptr(), predicate) }
+    }
+
+    /// Tells the midlayer that a target was reset by somebody else, so that it expects its logical
+    /// units to say so.
+    ///
+    /// Process context.
+    pub fn report_reset(&self, target: u32) {
+        let Ok(target) = c_int::try_from(target) else {
+            return;
+        };
+
+        // SAFETY: By the type invariant the host is valid.
+        unsafe { bindings::scsi_helper_report_reset(self.shost.as_ptr(), target) };
+    }
+
+    /// Brings the number of commands that each logical unit can have in flight down to `most`.
+    ///
+    /// Process context.
+    pub fn limit_queue_depth(&self, most: u16) {
+        let most = c_short::try_from(most).unwrap_or(c_short::MAX);
+
+        // SAFETY: By the type invariant the host is valid. Others read the field, and get the old
+        // value or the new one.
+        unsafe {
+            let former = &raw mut (*self.shost.as_ptr()).cmd_per_lun;
+
+            if former.read_volatile() <= most {
+                return;
+            }
+            former.write_volatile(most);
+        }
+
+        for unit in self.logical_units() {
+            // SAFETY: The device is valid, because `unit` holds a reference.
+            unsafe { bindings::scsi_change_queue_depth(unit.as_ptr().as_ptr(), most.into()) };
+        }
+    }
+
+    /// Returns the driver of the host.
+    pub fn driver(&self) -> Option<ArcBorrow<'_, T>> {
+        // SAFETY: By the type invariant the host is one of `T`, and this is not dropped.
+        unsafe { driver_of(self.shost.as_ptr()) }
+    }
+
     /// Returns the number of the host in the system.
     pub fn number(&self) -> u32 {
         // SAFETY: By the type invariant the host is valid, and its number does not change.
@@ -294,5 +358,38 @@ impl<T: Driver> PinnedDrop for Host<T> {
 
         // SAFETY: By the type invariant the reference is ours.
         unsafe { bindings::scsi_host_put(self.shost.as_ptr()) };
+    }
+}
+
+/// The logical units of a host. See [`Host::logical_units`].
+pub struct LogicalUnits<'a> {
+    shost: NonNull<bindings::Scsi_Host>,
+    /// A second reference to the one that was returned last, to find the next by.
+    former: Option<LogicalUnit>,
+    _host: PhantomData<&'a ()>,
+}
+
+impl Iterator for LogicalUnits<'_> {
+    type Item = LogicalUnit;
+
+    fn next(&mut self) -> Option<LogicalUnit> {
+        let former = self
+            .former
+            .take()
+            .map_or(ptr::null_mut(), |unit| unit.into_ptr().as_ptr());
+
+        // SAFETY: The host is valid, because it is borrowed. The function takes over our reference
+        // to `former`, which is null or a device of the host.
+        let unit = unsafe { bindings::__scsi_iterate_devices(self.shost.as_ptr(), former) };
+
+        // SAFETY: The function has taken a reference, which is ours.
+        let unit = unsafe { LogicalUnit::from_ptr(NonNull::new(unit)?) };
+
+        // SAFETY: The device is valid.
+        if unsafe { bindings::scsi_device_get(unit.as_ptr().as_ptr()) } == 0 {
+            // SAFETY: The call above has taken a second reference.
+            self.former = Some(unsafe { LogicalUnit::from_ptr(unit.as_ptr()) });
+        }
+        Some(unit)
     }
 }

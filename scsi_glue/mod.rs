@@ -43,7 +43,11 @@ pub use self::{
         Host,
         Parameters, //
     },
-    logical_unit::LogicalUnit,
+    logical_unit::{
+        Answer,
+        LogicalUnit,
+        UnitEvent, //
+    },
     status::{
         HostStatus,
         Sense, //

@@ -18,9 +18,11 @@ use super::{
         TimeoutAction, //
     },
     host::driver_of,
+    logical_unit::LogicalUnit,
 };
 use core::{
     marker::PhantomData,
+    mem::ManuallyDrop,
     ptr::NonNull, //
 };
 use kernel::{
@@ -57,6 +59,10 @@ impl<T: Driver> Template<T> {
         eh_timed_out: Some(Self::timed_out_callback),
         eh_abort_handler: Some(Self::abort_callback),
         eh_device_reset_handler: Some(Self::reset_logical_unit_callback),
+        eh_target_reset_handler: Some(Self::reset_target_callback),
+        // The bus of a virtio host adapter is all of its targets.
+        eh_bus_reset_handler: Some(Self::reset_host_callback),
+        eh_host_reset_handler: Some(Self::reset_host_callback),
         this_id: -1,
         // A segment may be anywhere, but not cross a 4 GiB boundary.
         dma_boundary: u32::MAX as kernel::ffi::c_ulong,
@@ -64,16 +70,17 @@ impl<T: Driver> Template<T> {
         ..pin_init::zeroed()
     };
 
-    /// The one-bit fields: queue depths are lowered when a device reports TASK SET FULL, and
-    /// raised again (`track_queue_depth`, the second bit).
+    /// The one-bit fields. The second is `track_queue_depth`: queue depths are lowered when a device
+    /// reports TASK SET FULL, and raised again. The sixth is `skip_settle_delay`: there is no bus
+    /// that would have to settle for ten seconds after a reset.
     ///
     /// bindgen's setters cannot be called in a constant.
     const FLAGS: bindings::__BindgenBitfieldUnit<[u8; 2usize]> =
         bindings::__BindgenBitfieldUnit::new([
             if cfg!(target_endian = "little") {
-                1 << 1
+                1 << 1 | 1 << 5
             } else {
-                1 << 6
+                1 << 6 | 1 << 2
             },
             0,
         ]);
@@ -218,7 +225,23 @@ impl<T: Driver> Template<T> {
         // it. It says so in its VPD pages, even where the unit itself is too old to be asked.
         //
         // SAFETY: The device is valid, and nobody else uses it.
-        unsafe { bindings::scsi_helper_try_vpd_pages(sdev) };
+        unsafe {
+            bindings::scsi_helper_try_vpd_pages(sdev);
+            bindings::scsi_helper_support_events(sdev);
+        }
+
+        if let Some(sdev) = NonNull::new(sdev) {
+            // SAFETY: The device is valid, and its host is one of `T` that is not removed.
+            let driver = unsafe { driver_of::<T>((*sdev.as_ptr()).host) };
+
+            // SAFETY: The device is valid for as long as this runs. The reference is given up again
+            // without being put.
+            let unit = ManuallyDrop::new(unsafe { LogicalUnit::from_ptr(sdev) });
+
+            if let Some(driver) = driver {
+                driver.found(&unit);
+            }
+        }
         0
     }
 
@@ -252,7 +275,9 @@ impl<T: Driver> Template<T> {
 
         match action {
             Some(TimeoutAction::ResetTimer) => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
-            None => bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED,
+            Some(TimeoutAction::Recover) | None => {
+                bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED
+            }
         }
     }
 
@@ -296,5 +321,21 @@ impl<T: Driver> Template<T> {
     unsafe extern "C" fn reset_logical_unit_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
         // SAFETY: By the safety requirements of this function.
         unsafe { Self::recover(cmd, T::reset_logical_unit) }
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn reset_target_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { Self::recover(cmd, T::reset_target) }
+    }
+
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn reset_host_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { Self::recover(cmd, |driver, _| driver.reset_host()) }
     }
 }

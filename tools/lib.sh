@@ -49,7 +49,8 @@ with_lock() {
 }
 
 # logged TITLE LOG COMMAND...: the command's output goes to LOG; every ten seconds a line says how it
-# goes; a failure shows the log's end and where it is.
+# goes; a failure shows the log's end and where it is. A shell function as the command has to check its
+# own steps, as the shell does not stop at a failure there.
 logged() {
 	local title=$1 log=$2 began=$SECONDS ticker rc=0
 	shift 2
@@ -58,7 +59,7 @@ logged() {
 	say "  $title ..."
 	(
 		trap 'kill "$sleeper" 2>/dev/null; exit 0' TERM
-		while :; do
+		while kill -0 $$ 2>/dev/null; do
 			sleep 10 &
 			sleeper=$!
 			wait "$sleeper" || :

@@ -95,19 +95,28 @@ impl Device<device::Bound> {
         }
     }
 
+    /// Returns whether the device has asked to be reset (`DEVICE_NEEDS_RESET`). Any context.
+    pub fn needs_reset(&self) -> bool {
+        self.status() & bindings::VIRTIO_CONFIG_S_NEEDS_RESET != 0
+    }
+
+    /// Returns the device status: `VIRTIO_CONFIG_S_*`.
+    fn status(&self) -> u32 {
+        // SAFETY: By the type invariant the device is valid, and every device has `config`.
+        let get_status = unsafe { (*(*self.as_raw()).config).get_status };
+
+        get_status.map_or(0, |get_status| {
+            // SAFETY: By the type invariant the device is valid.
+            unsafe { get_status(self.as_raw()) }.into()
+        })
+    }
+
     /// Sets `DRIVER_OK`, unless it is set: from here on the device may be notified.
     ///
     /// The virtio core does the same after a successful probe. A driver whose probe makes
     /// something that can start requests at once has to do it before.
     pub fn ready(&self) {
-        // SAFETY: By the type invariant the device is valid, and every device has `config` with
-        // `get_status`.
-        let status = unsafe { (*(*self.as_raw()).config).get_status }.map_or(0, |get_status| {
-            // SAFETY: By the type invariant the device is valid.
-            unsafe { get_status(self.as_raw()) }
-        });
-
-        if u32::from(status) & bindings::VIRTIO_CONFIG_S_DRIVER_OK == 0 {
+        if self.status() & bindings::VIRTIO_CONFIG_S_DRIVER_OK == 0 {
             // SAFETY: By the type invariant the device is valid, and `DRIVER_OK` is not set, which
             // `virtio_device_ready()` asks for.
             unsafe { bindings::virtio_helper_device_ready(self.as_raw()) };

@@ -6,7 +6,8 @@
 
 use super::{
     bindings,
-    Device, //
+    Device,
+    Resetter, //
 };
 use core::{
     marker::PhantomData,
@@ -61,6 +62,15 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*vdrv).probe = Some(Self::probe_callback);
             (*vdrv).scan = Some(Self::scan_callback);
             (*vdrv).remove = Some(Self::remove_callback);
+            (*vdrv).config_changed = Some(Self::config_changed_callback);
+            #[cfg(CONFIG_PM_SLEEP)]
+            {
+                (*vdrv).freeze = Some(Self::quiesce_callback);
+                (*vdrv).restore = Some(Self::resume_callback);
+            }
+            (*vdrv).reset_prepare = Some(Self::quiesce_callback);
+            (*vdrv).reset_done = Some(Self::resume_callback);
+            (*vdrv).shutdown = Some(Self::shutdown_callback);
         }
 
         // SAFETY: `vdrv` is a valid `struct virtio_driver` that stays pinned until `unregister`.
@@ -102,6 +112,10 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: The probe was successful, so `set_drvdata` has stored a `T::Data`.
         let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
 
+        if T::resetter(data).is_for(dev) {
+            // SAFETY: The device is bound, and `remove_callback` disables it.
+            unsafe { T::resetter(data).enable() };
+        }
         T::scan(dev, data);
     }
 
@@ -118,6 +132,74 @@ impl<T: Driver> Adapter<T> {
         let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
 
         T::unbind(dev, data);
+        T::resetter(data).disable();
+    }
+}
+
+/// The callbacks of a device that is bound. Each is only ever called by the virtio core, after a
+/// successful probe and before the remove callback.
+impl<T: Driver> Adapter<T> {
+    /// Calls `f` with a bound device and its data.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` must be a device whose probe by this driver was successful, and whose remove callback
+    /// is not called during this call.
+    unsafe fn with_bound<R>(
+        vdev: *mut bindings::virtio_device,
+        f: impl FnOnce(&Device<device::Bound>, Pin<&T::Data>) -> R,
+    ) -> R {
+        // SAFETY: By the safety requirements of this function, the device is valid and bound.
+        let dev = unsafe { &*vdev.cast::<Device<device::CoreInternal<'_>>>() };
+
+        // SAFETY: By the safety requirements of this function, `set_drvdata` has stored a
+        // `T::Data`, which is taken away after the remove callback.
+        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
+
+        f(dev, data)
+    }
+
+    /// # Safety
+    ///
+    /// See the `impl`.
+    unsafe extern "C" fn config_changed_callback(vdev: *mut bindings::virtio_device) {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { Self::with_bound(vdev, T::config_changed) };
+    }
+
+    /// # Safety
+    ///
+    /// See the `impl`.
+    unsafe extern "C" fn quiesce_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe {
+            Self::with_bound(vdev, |dev, data| {
+                from_result(|| T::quiesce(dev, data).map(|()| 0))
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the `impl`.
+    unsafe extern "C" fn resume_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe {
+            Self::with_bound(vdev, |dev, data| {
+                from_result(|| T::resume(dev, data).map(|()| 0))
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the `impl`.
+    unsafe extern "C" fn shutdown_callback(vdev: *mut bindings::virtio_device) {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { Self::with_bound(vdev, T::shutdown) };
+
+        // SAFETY: The virtio core calls this with a valid device.
+        unsafe { bindings::virtio_device_shutdown(vdev) };
     }
 }
 
@@ -169,6 +251,9 @@ pub trait Driver {
     /// The device-specific features (bits 0 to 23 and 50 to 127) that it can make use of.
     const FEATURES: &'static [c_uint];
 
+    /// Returns what resets the device. It must be the same each time.
+    fn resetter(data: Pin<&Self::Data>) -> &Resetter;
+
     /// Called when a device is found, after its features were negotiated.
     ///
     /// Process context. On error the virtio core marks the device failed.
@@ -184,4 +269,27 @@ pub trait Driver {
     ///
     /// Process context.
     fn unbind(dev: &Device<device::Core<'_>>, data: Pin<&Self::Data>);
+
+    /// Called when the device says that its configuration space or its status has changed.
+    ///
+    /// Hard interrupt context, most of the time.
+    fn config_changed(dev: &Device<device::Bound>, data: Pin<&Self::Data>);
+
+    /// Called before the device is reset by somebody else, or loses its state: before the system is
+    /// suspended, and before a transport is reset. The driver has to reset the device and delete its
+    /// virtqueues.
+    ///
+    /// Process context.
+    fn quiesce(dev: &Device<device::Bound>, data: Pin<&Self::Data>) -> Result;
+
+    /// Called after the device was reset, when its features are negotiated again. The driver has to
+    /// create its virtqueues again.
+    ///
+    /// Process context.
+    fn resume(dev: &Device<device::Bound>, data: Pin<&Self::Data>) -> Result;
+
+    /// Called when the system shuts down, before the device is reset for good.
+    ///
+    /// Process context.
+    fn shutdown(dev: &Device<device::Bound>, data: Pin<&Self::Data>);
 }

@@ -84,3 +84,13 @@ void virtio_helper_queue_freezable_work(struct work_struct *work)
 {
 	queue_work(system_freezable_wq, work);
 }
+
+unsigned int virtio_helper_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void virtio_helper_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}

@@ -10,6 +10,7 @@
 #include <linux/interrupt.h>
 #include <linux/ratelimit.h>
 #include <linux/spinlock.h>
+#include <linux/sched/mm.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
@@ -34,5 +35,8 @@ void virtio_helper_ratelimit_init(struct ratelimit_state *state);
 
 void virtio_helper_init_work(struct work_struct *work, work_func_t func);
 void virtio_helper_queue_freezable_work(struct work_struct *work);
+
+unsigned int virtio_helper_noio_save(void);
+void virtio_helper_noio_restore(unsigned int flags);
 
 #endif

@@ -75,3 +75,13 @@ macro_rules! new_locked {
     };
 }
 pub(crate) use new_locked;
+
+/// Waits for an RCU grace period: until everybody who is in an RCU read-side critical section, or
+/// has interrupts disabled, has left it.
+///
+/// Process context, outside of any such section.
+pub fn wait_for_rcu() {
+    // SAFETY: This can be called from process context at any time; to do so in a read-side critical
+    // section is a deadlock, not a violation of memory safety.
+    unsafe { kernel::bindings::synchronize_rcu() };
+}

@@ -29,6 +29,7 @@ mod driver;
 mod flag;
 mod lock;
 mod rate_limit;
+mod resetter;
 mod virtqueue;
 mod virtqueues;
 mod worker;
@@ -48,10 +49,12 @@ pub use self::{
     },
     flag::Flag,
     lock::{
+        wait_for_rcu,
         IrqSave,
         Locked, //
     },
     rate_limit::RateLimit,
+    resetter::Resetter,
     virtqueue::{
         AddError,
         Notify,

@@ -65,8 +65,10 @@ unsafe impl<T: Send + 'static> Token for KBox<T> {
 pub enum AddError {
     /// There are not enough free descriptors. There will be when the device has used some.
     Full,
-    /// The virtqueue is broken or gone: nothing can be added until the device is reset.
+    /// The virtqueue is broken: nothing can be added until the device is reset.
     Broken,
+    /// The virtqueue is not there: the device is being reset, or was for good.
+    Gone,
 }
 
 /// A virtqueue whose buffers are tokens of type `T`: `struct virtqueue`.
@@ -86,6 +88,10 @@ pub struct Virtqueue<T: Token> {
     raw: Option<NonNull<bindings::virtqueue>>,
     /// Nothing is added and the device is not notified any more; what it has used can be taken.
     stopped: bool,
+    /// How many buffers were added.
+    added: u64,
+    /// How many buffers were taken back, used or not.
+    taken: u64,
     _token: PhantomData<fn() -> T>,
 }
 
@@ -101,13 +107,15 @@ impl<T: Token> Default for Virtqueue<T> {
         Self {
             raw: None,
             stopped: false,
+            added: 0,
+            taken: 0,
             _token: PhantomData,
         }
     }
 }
 
 impl<T: Token> Virtqueue<T> {
-    /// Makes it live.
+    /// Makes it live, but stopped.
     ///
     /// # Safety
     ///
@@ -116,6 +124,11 @@ impl<T: Token> Virtqueue<T> {
     pub(super) unsafe fn install(&mut self, raw: NonNull<bindings::virtqueue>) {
         // INVARIANT: By the safety requirements of this function.
         self.raw = Some(raw);
+        self.stopped = true;
+    }
+
+    /// Starts it: from here on buffers can be added.
+    pub(super) fn start(&mut self) {
         self.stopped = false;
     }
 
@@ -127,6 +140,7 @@ impl<T: Token> Virtqueue<T> {
 
     /// Takes the C virtqueue away.
     pub(super) fn uninstall(&mut self) -> Option<NonNull<bindings::virtqueue>> {
+        self.taken = self.added;
         self.raw.take()
     }
 
@@ -142,13 +156,15 @@ impl<T: Token> Virtqueue<T> {
         describe: impl for<'a> FnOnce(&'a T, &mut Chain<'a>),
     ) -> Result<(), (T, AddError)> {
         let Some(raw) = self.raw.filter(|_| !self.stopped) else {
-            return Err((token, AddError::Broken));
+            return Err((token, AddError::Gone));
         };
 
         // From here on it is dropped only if it could not be added.
         let token = ManuallyDrop::new(token);
         let mut chain = Chain::new();
         describe(&token, &mut chain);
+
+        let added = &mut self.added;
 
         chain.with_scatterlists(|lists, readable, writable| {
             // SAFETY: `token` is not used again after this. The chain still borrows from it, but
@@ -170,6 +186,7 @@ impl<T: Token> Virtqueue<T> {
             };
 
             if err == 0 {
+                *added = added.wrapping_add(1);
                 return Ok(());
             }
 
@@ -201,10 +218,24 @@ impl<T: Token> Virtqueue<T> {
         // `self` is borrowed exclusively.
         let data = unsafe { bindings::virtqueue_get_buf(raw.as_ptr(), &mut len) };
 
-        // SAFETY: By the type invariant `data`, if there, comes from `T::into_raw`. The virtio core
-        // keeps it in memory of the driver, clears it when it hands it out, and checks the
-        // identifier by which the device names it.
-        NonNull::new(data).map(|data| (unsafe { T::from_raw(data) }, len))
+        let data = NonNull::new(data)?;
+
+        self.taken = self.taken.wrapping_add(1);
+
+        // SAFETY: By the type invariant `data` comes from `T::into_raw`. The virtio core keeps it in
+        // memory of the driver, clears it when it hands it out, and checks the identifier by which
+        // the device names it.
+        Some((unsafe { T::from_raw(data) }, len))
+    }
+
+    /// Returns how many buffers were taken back since the virtqueue was first made.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Returns how many buffers are on it.
+    pub fn in_flight(&self) -> u64 {
+        self.added.wrapping_sub(self.taken)
     }
 
     /// Asks the device not to interrupt when it uses buffers. It is a hint.
@@ -242,6 +273,15 @@ impl<T: Token> Virtqueue<T> {
         // INVARIANT: The virtqueue is live now, so it is until an RCU grace period has passed, for
         // which `_rcu` is in the way.
         Notify(wanted, PhantomData)
+    }
+
+    /// Makes a notification whether or not the device has asked for one: it may have missed one.
+    pub fn notify_again<'rcu>(&mut self, rcu: &'rcu rcu::Guard) -> Notify<'rcu> {
+        // Only for what it does besides.
+        let _ = self.prepare_notify(rcu);
+
+        // INVARIANT: As in `prepare_notify`.
+        Notify(self.raw.filter(|_| !self.stopped), PhantomData)
     }
 
     /// Returns how many descriptors the ring has; 0 if the virtqueue is gone.

@@ -6,6 +6,7 @@
 
 use super::{
     bindings,
+    lock::wait_for_rcu,
     virtqueue::take_unused,
     Device,
     Locked,
@@ -72,6 +73,8 @@ unsafe trait Slot: Send + Sync {
     /// As for [`Virtqueue::install`].
     unsafe fn give(&self, raw: NonNull<bindings::virtqueue>);
 
+    fn start(&self);
+
     fn stop(&self);
 
     fn take(&self) -> Option<NonNull<bindings::virtqueue>>;
@@ -101,6 +104,10 @@ unsafe impl<H: Handler> Slot for H {
         unsafe { self.virtqueue().lock().install(raw) };
     }
 
+    fn start(&self) {
+        self.virtqueue().lock().start();
+    }
+
     fn stop(&self) {
         self.virtqueue().lock().stop();
     }
@@ -121,9 +128,8 @@ unsafe impl<H: Handler> Slot for H {
 ///
 /// # Invariants
 ///
-/// - While `live` is true, the device has one C virtqueue for each slot, given to the slot at the
-///   same index, and the device's `priv` points to this object. Otherwise it has none, and no
-///   callback comes.
+/// - While `live` is true, the device has C virtqueues, each given to the slot at the same index, and
+///   the device's `priv` points to this object. Otherwise it has none, and no callback comes.
 /// - It is pinned: it can only be made in place. `slots` never changes.
 #[pin_data(PinnedDrop)]
 pub struct Virtqueues {
@@ -166,23 +172,24 @@ impl Virtqueues {
         })
     }
 
-    /// Creates the virtqueues. `pre_vectors` is how many at the start have interrupts that are not
-    /// to be spread over the CPUs.
+    /// Creates the first `count` virtqueues, or all if there are fewer. Nothing can be added to them
+    /// until they are started. `pre_vectors` is how many at
+    /// the start have interrupts that are not to be spread over the CPUs.
     ///
     /// Process context.
-    pub fn create(&self, dev: &Device<device::Bound>, pre_vectors: u32) -> Result {
+    pub fn create(&self, dev: &Device<device::Bound>, count: usize, pre_vectors: u32) -> Result {
         let mut live = self.live.lock();
 
         if *live || !ptr::eq(dev.as_raw(), self.dev.as_raw()) {
             return Err(EINVAL);
         }
 
-        let count = self.slots.len();
+        let count = self.slots.len().min(count);
         let mut raw: KVec<*mut bindings::virtqueue> =
             KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
         let mut infos: KVec<bindings::virtqueue_info> = KVec::with_capacity(count, GFP_KERNEL)?;
 
-        for slot in &self.slots {
+        for slot in self.slots.iter().take(count) {
             infos.push(
                 bindings::virtqueue_info {
                     name: slot.name().as_char_ptr(),
@@ -218,7 +225,7 @@ impl Virtqueues {
             )
         });
 
-        // INVARIANT: On success every slot gets its own virtqueue, and `live` becomes true. Else
+        // INVARIANT: On success each slot gets its own virtqueue, and `live` becomes true. Else
         // `virtio_find_vqs()` has deleted what it had made.
         if result.is_ok() {
             *live = true;
@@ -232,6 +239,18 @@ impl Virtqueues {
         }
 
         result
+    }
+
+    /// Sets `DRIVER_OK`, and allows to add to the virtqueues.
+    ///
+    /// A device must not be notified before `DRIVER_OK`, so nobody gets to do it.
+    ///
+    /// Process context.
+    pub fn start(&self, dev: &Device<device::Bound>) {
+        dev.ready();
+        for slot in &self.slots {
+            slot.start();
+        }
     }
 
     /// Resets the device, hands what it had not used to [`Handler::unused`], and deletes the
@@ -250,9 +269,7 @@ impl Virtqueues {
         for slot in &self.slots {
             slot.stop();
         }
-        // SAFETY: This is process context, and no RCU read lock is held, because `live` could not
-        // have been locked with one.
-        unsafe { kernel::bindings::synchronize_rcu() };
+        wait_for_rcu();
 
         // After this the device does not touch memory any more, and no callback runs.
         //

@@ -22,8 +22,9 @@ use virtio_scsi_wire::{
         limits::offset,
         response::Response,
         wire::{
-            Address, ByteOrder, CommandRequest, CommandResponse, Protection, ResponseHeader,
-            TaskManagement, TaskManagementRequest, CDB_MAX, SENSE_WANTED,
+            Address, ByteOrder, CommandRequest, CommandResponse, NotificationRequest,
+            NotificationResponse, Notifications, Protection, ResponseHeader, TaskManagement,
+            TaskManagementRequest, CDB_MAX, SENSE_WANTED,
         },
     },
 };
@@ -197,6 +198,10 @@ fn task_management() {
                 uapi::VIRTIO_SCSI_T_TMF_ABORT_TASK,
             ),
             (
+                TaskManagement::NexusReset,
+                uapi::VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET,
+            ),
+            (
                 TaskManagement::LogicalUnitReset,
                 uapi::VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET,
             ),
@@ -224,6 +229,47 @@ fn task_management() {
         }
     }
     assert_eq!(size_of::<uapi::virtio_scsi_ctrl_tmf_resp>(), 1);
+}
+
+#[test]
+fn notifications() {
+    for order in ORDERS {
+        for (what, code) in [
+            (Notifications::Query, uapi::VIRTIO_SCSI_T_AN_QUERY),
+            (Notifications::Subscribe, uapi::VIRTIO_SCSI_T_AN_SUBSCRIBE),
+        ] {
+            let lun = [1, 9, 0x40, 8, 0, 0, 0, 0];
+            let mut request = NotificationRequest::default();
+
+            request.fill(order, what, lun, 0x1122_3344);
+            let bytes = request.bytes();
+
+            assert_eq!(bytes.len(), size_of::<uapi::virtio_scsi_ctrl_an_req>());
+            assert_eq!(
+                field!(bytes, virtio_scsi_ctrl_an_req.type_),
+                order.from_u32(code)
+            );
+            assert_eq!(field!(bytes, virtio_scsi_ctrl_an_req.lun), lun);
+            assert_eq!(
+                field!(bytes, virtio_scsi_ctrl_an_req.event_requested),
+                order.from_u32(0x1122_3344)
+            );
+        }
+
+        let [e0, e1, e2, e3] = order.from_u32(0x5566_7788);
+        assert_eq!(
+            NotificationResponse::decode(order, [e0, e1, e2, e3, 9]),
+            NotificationResponse {
+                events: 0x5566_7788,
+                response: 9,
+            }
+        );
+    }
+    assert_eq!(
+        size_of::<uapi::virtio_scsi_ctrl_an_resp>(),
+        NotificationResponse::SIZE
+    );
+    assert_eq!(offset_of!(uapi::virtio_scsi_ctrl_an_resp, response), 4);
 }
 
 #[test]

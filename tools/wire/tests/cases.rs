@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices, users and answers that are worth a test of their own.
+
+use virtio_scsi_wire::{
+    events::wire::{Event, Report, PRESET},
+    queues::{
+        limits::{Adjustments, Config, DeviceLimits, Layout, RingLimits, Settings},
+        response::{function_done, Outcome},
+        wire::{Address, ByteOrder, LUN_REPORT_LUNS},
+    },
+};
+
+/// A configuration that is as a device would have it.
+const ORDINARY: Config = Config {
+    num_queues: 4,
+    seg_max: 126,
+    max_sectors: 0xffff,
+    cmd_per_lun: 128,
+    event_info_size: 16,
+    max_target: 255,
+    max_lun: 16383,
+};
+
+/// No settings.
+const UNSET: Settings = Settings {
+    poll_queues: 0,
+    request_queues: 0,
+    queue_depth: 0,
+    recovery_wait: 0,
+    recovery_step: 0,
+};
+
+#[test]
+fn report_luns_is_a_well_known_logical_unit() {
+    let address = Address {
+        target: 5,
+        lun: LUN_REPORT_LUNS,
+    };
+
+    assert_eq!(address.encode(), Some([0xc1, 1, 0, 0, 0, 0, 0, 0]));
+}
+
+#[test]
+fn formats_that_devices_may_not_use_are_no_addresses() {
+    assert_eq!(Address::decode([0, 0, 0x40, 0, 0, 0, 0, 0]), None);
+    assert_eq!(Address::decode([1, 0, 0x01, 0, 0, 0, 0, 0]), None);
+    assert_eq!(Address::decode([1, 0, 0x80, 0, 0, 0, 0, 0]), None);
+    assert_eq!(Address::decode([1, 0, 0x40, 0, 0, 0, 0, 1]), None);
+}
+
+#[test]
+fn an_ordinary_device_is_taken_as_it_is() {
+    let mut adjustments = Adjustments::default();
+    let limits = DeviceLimits::new(&ORDINARY, &UNSET, 8, &mut adjustments).unwrap();
+    let ring = RingLimits::new(&limits, 128, true, false, &mut adjustments).unwrap();
+
+    assert_eq!((limits.interrupt_queues, limits.polled_queues), (4, 0));
+    assert_eq!(
+        (limits.sectors, limits.last_target, limits.last_lun),
+        (0xffff, 255, 0x7fff)
+    );
+    assert_eq!(
+        (
+            ring.segments,
+            ring.commands_per_queue,
+            ring.commands_per_lun
+        ),
+        (126, 128, 128)
+    );
+    assert!(adjustments.is_empty());
+}
+
+#[test]
+fn odd_values_are_told_by_name() {
+    let config = Config {
+        num_queues: 0,
+        seg_max: 65536,
+        max_sectors: 0,
+        cmd_per_lun: 0,
+        max_target: 256,
+        max_lun: u32::MAX,
+        ..ORDINARY
+    };
+    let mut adjustments = Adjustments::default();
+    let limits = DeviceLimits::new(&config, &UNSET, 1, &mut adjustments).unwrap();
+    RingLimits::new(&limits, 4, false, false, &mut adjustments).unwrap();
+
+    assert_eq!(
+        adjustments.to_string(),
+        "num_queues 0 as 1, seg_max 65536 as 65535, cmd_per_lun 0 as 1, max_target 256 as 255, \
+         max_lun 4294967295 as 16383, max_sectors 0 as 65535, seg_max 65535 as 2"
+    );
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_by_name() {
+    let mut adjustments = Adjustments::default();
+
+    for (config, said) in [
+        (
+            Config {
+                max_sectors: 7,
+                ..ORDINARY
+            },
+            "max_sectors is 7: ",
+        ),
+        (
+            Config {
+                event_info_size: 257,
+                ..ORDINARY
+            },
+            "event_info_size is 257: ",
+        ),
+    ] {
+        let refusal = DeviceLimits::new(&config, &UNSET, 1, &mut adjustments).unwrap_err();
+        assert!(refusal.to_string().starts_with(said), "{refusal}");
+    }
+}
+
+#[test]
+fn settings_that_make_no_sense_are_mistakes() {
+    for (settings, word) in [
+        (
+            Settings {
+                queue_depth: 32768,
+                ..UNSET
+            },
+            "queue_depth",
+        ),
+        (
+            Settings {
+                recovery_wait: 2,
+                ..UNSET
+            },
+            "recovery_wait",
+        ),
+        (
+            Settings {
+                recovery_step: 3601,
+                ..UNSET
+            },
+            "recovery_step",
+        ),
+        (
+            Settings {
+                request_queues: 65534,
+                ..UNSET
+            },
+            "request_queues",
+        ),
+        (
+            Settings {
+                poll_queues: 65534,
+                ..UNSET
+            },
+            "poll_queues",
+        ),
+        (
+            Settings {
+                poll_queues: 2,
+                request_queues: 2,
+                ..UNSET
+            },
+            "poll_queues",
+        ),
+    ] {
+        assert!(settings
+            .mistake()
+            .is_some_and(|said| said.starts_with(word)));
+    }
+    for settings in [
+        UNSET,
+        Settings {
+            poll_queues: 1,
+            request_queues: 2,
+            queue_depth: 32767,
+            recovery_wait: 1,
+            recovery_step: 3600,
+        },
+        Settings {
+            poll_queues: 9,
+            ..UNSET
+        },
+    ] {
+        assert_eq!(settings.mistake(), None);
+    }
+}
+
+#[test]
+fn outcomes() {
+    for (code, outcome) in [
+        (0, Outcome::Status),
+        (1, Outcome::Error),
+        (2, Outcome::Reset),
+        (3, Outcome::BadTarget),
+        (4, Outcome::Reset),
+        (5, Outcome::BusBusy),
+        (6, Outcome::TransportDisrupted),
+        (7, Outcome::TargetFailure),
+        (8, Outcome::ReservationConflict),
+        (9, Outcome::Error),
+        (10, Outcome::Violation),
+        (11, Outcome::Violation),
+        (12, Outcome::BadTarget),
+        (13, Outcome::Violation),
+        (255, Outcome::Violation),
+    ] {
+        assert_eq!(Outcome::of_command(code, false), outcome, "response {code}");
+        assert_eq!(
+            Outcome::of_command(code, true),
+            if code == 2 { Outcome::Abort } else { outcome },
+            "response {code} after an abort"
+        );
+    }
+}
+
+#[test]
+fn functions_are_done_only_if_the_device_says_so() {
+    for code in 0..=255 {
+        assert_eq!(
+            function_done(code),
+            code == 0 || code == 10,
+            "response {code}"
+        );
+    }
+}
+
+#[test]
+fn nothing_written_is_no_event() {
+    for order in [ByteOrder::Little, ByteOrder::Big] {
+        let report = Report::decode(order, PRESET);
+
+        assert_eq!((report.missed, report.event), (false, Event::Unknown));
+    }
+}
+
+#[test]
+fn a_device_that_comes_back_with_less_is_refused_by_name() {
+    let mut adjustments = Adjustments::default();
+    let before = DeviceLimits::new(&ORDINARY, &UNSET, 8, &mut adjustments).unwrap();
+    let told = RingLimits::new(&before, 128, true, false, &mut adjustments).unwrap();
+    let layout = Layout::new(32, 96, false, &mut adjustments).unwrap();
+    let check = |config: Config, layout_now, size| {
+        let mut adjustments = Adjustments::default();
+        let now = DeviceLimits::new(&config, &UNSET, 8, &mut adjustments).unwrap();
+
+        before
+            .still_served(&now, (layout, layout_now), &told, size)
+            .map_err(|refusal| refusal.field)
+    };
+
+    assert_eq!(check(ORDINARY, layout, 128), Ok(()));
+    let more = Config {
+        max_sectors: 0x1ffff,
+        seg_max: 254,
+        num_queues: 1,
+        ..ORDINARY
+    };
+    assert_eq!(check(more, layout, 256), Ok(()));
+
+    let less = Config {
+        max_sectors: 0xfffe,
+        ..ORDINARY
+    };
+    assert_eq!(check(less, layout, 128), Err("max_sectors"));
+    let less = Config {
+        seg_max: 125,
+        ..ORDINARY
+    };
+    assert_eq!(check(less, layout, 128), Err("seg_max"));
+    assert_eq!(check(ORDINARY, layout, 127), Err("queue size"));
+    let longer = Config {
+        event_info_size: 32,
+        ..ORDINARY
+    };
+    assert_eq!(check(longer, layout, 128), Err("event_info_size"));
+
+    for (now, field) in [
+        (
+            Layout {
+                cdb_size: 16,
+                ..layout
+            },
+            "cdb_size",
+        ),
+        (
+            Layout {
+                sense_size: 252,
+                ..layout
+            },
+            "sense_size",
+        ),
+        (
+            Layout {
+                protection: true,
+                ..layout
+            },
+            "T10_PI",
+        ),
+    ] {
+        assert_eq!(check(ORDINARY, now, 128), Err(field));
+    }
+}
