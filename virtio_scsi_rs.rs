@@ -428,8 +428,11 @@ impl virtio_glue::Driver for VirtioScsi {
     fn quiesce(_dev: &Device<device::Bound>, data: Pin<&DeviceData>) -> Result {
         let mut phase = data.phase.lock();
 
-        if *phase != Phase::Live {
-            return Err(EBUSY);
+        match *phase {
+            Phase::Live => {}
+            Phase::Quiesced => return Err(EBUSY),
+            // There is nothing left to quiesce, and the system may be suspended.
+            Phase::Gone => return Ok(()),
         }
 
         // What was in flight is tried again by the midlayer, and sent back to it until the device

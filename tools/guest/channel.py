@@ -38,7 +38,7 @@ def _wait(coroutine: Coroutine[Any, Any, Any], timeout: float, what: str) -> Any
         future.cancel()
         raise ChannelError(f"{what}: no answer in {timeout:g} s") from None
     except ExecuteError as error:
-        raise ChannelError(f"{what}: {error.error.desc}") from None
+        raise ChannelError(f"{what}: {error}") from None
     except (QMPError, EOFError, OSError) as error:
         raise ChannelError(f"{what}: {type(error).__name__}: {error}") from None
 

@@ -24,7 +24,7 @@ mount umount lsblk findmnt blockdev blkdiscard wipefs partx dmesg taskset timeou
 fallocate setpriv fsfreeze blkid
 dd cat cp sync stat truncate sha256sum od head tail seq shuf cmp grep sed find xargs sort
 mkfs.ext4 mke2fs e2fsck fsck.ext4 debugfs dumpe2fs tune2fs resize2fs badblocks filefrag chattr
-ip
+ip pr
 """.split()
 
 # Modules of the stock kernel, with what they depend on; loaded in this order by init.

@@ -13,7 +13,7 @@ boot_shared     the same with module scope, for a guest that several tests use; 
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from guest import Guest, paths
+from guest.device import TestDevice
 
 LOGS = paths.LOGS / "tests"
 
@@ -90,6 +91,22 @@ def boot_shared(module: Path, request: pytest.FixtureRequest) -> Iterator[Boots]
     boots = Boots(_fresh(folder_of(request.node)))
     with boots.stack:
         yield boots
+
+
+@pytest.fixture
+def serve(logs: Path) -> Iterator[Callable[..., TestDevice]]:
+    """Starts scripted devices: serve({"unit": [...]}). To be named before `boot`, for guests to end first."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(TestDevice(logs, *args, **options))
+
+
+@pytest.fixture(scope="module")
+def serve_shared(request: pytest.FixtureRequest) -> Iterator[Callable[..., TestDevice]]:
+    """The same for `boot_shared`. The device's log is beside the folder that the guest clears for its own."""
+    folder = LOGS / "devices"
+    name = folder_of(request.node).name
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(TestDevice(folder, *args, name=name, **options))
 
 
 @pytest.fixture(autouse=True)

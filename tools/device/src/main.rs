@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use virtio_scsi_test_device::device::{Device, Wish};
+use virtio_scsi_test_device::event_loop;
+use virtio_scsi_test_device::log::Log;
+use virtio_scsi_test_device::scenario::Scenario;
+
+/// A virtio-scsi device that behaves by script, served over vhost-user to QEMU or User-Mode Linux.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The vhost-user socket to listen at
+    #[arg(long, value_name = "PATH", required_unless_present = "check")]
+    socket: Option<PathBuf>,
+
+    /// The scenario; without one, a memory disk that behaves
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+
+    /// The control socket to listen at
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+
+    /// Where every request and answer is logged as JSON lines
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+
+    /// End when the first connection ends
+    #[arg(long)]
+    once: bool,
+
+    /// Only check the scenario
+    #[arg(long)]
+    check: bool,
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let scenario = match &arguments.scenario {
+        Some(path) => Scenario::read(path)?,
+        None => Scenario::default().with_some_unit(),
+    };
+    let checked = scenario.check()?;
+    if arguments.check {
+        println!("the scenario is good");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let log = Log::open(arguments.log.as_deref()).map_err(|error| {
+        let path = arguments.log.as_deref().unwrap_or("".as_ref());
+        format!("cannot write the log {}: {error}", path.display())
+    })?;
+    let mut device = Device::new(checked, log);
+    let socket = arguments.socket.as_deref().unwrap_or("".as_ref());
+    match event_loop::run(
+        &mut device,
+        socket,
+        arguments.control.as_deref(),
+        arguments.once,
+    )? {
+        // As after a signal, but without a core file.
+        Wish::Die => std::process::exit(134),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn main() -> ExitCode {
+    run(&Arguments::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

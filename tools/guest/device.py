@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The scripted virtio-scsi device of tools/device, as a test sees it.
+
+    device = TestDevice(log_dir, {"unit": [{"size": "64M"}]})
+    with device:
+        guest = boot(**device.door("scsi"))
+        device("add_rule", rule={"name": "x", "match": {"opcode": "READ_10"}, "action": {"drop": True}})
+        device.lines("request", name="READ_10")
+
+A scenario is a dictionary of the same shape as the TOML files that tools/device/README.md describes.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import paths
+
+DOORS = ("scsi", "test")
+MANIFEST = paths.TOOLS / "device/Cargo.toml"
+BUILT = paths.BUILD / "device"
+
+
+def build() -> Path:
+    """Builds the device; what is up to date is not built again."""
+    command = ["cargo", "build", "--quiet", "--release", "--locked", "--manifest-path", str(MANIFEST)]
+    subprocess.run(command, check=True, env={**os.environ, "CARGO_TARGET_DIR": str(BUILT)})
+    return BUILT / "release/virtio-scsi-test-device"
+
+
+class DeviceError(Exception):
+    """The device refused a command, or is not there."""
+
+
+def toml(value: dict[str, Any]) -> str:
+    """A scenario as TOML; JSON's way to write values is nearly TOML's already."""
+    parts = []
+    for name, content in value.items():
+        for table in content if isinstance(content, list) else [content]:
+            head = f"[[{name}]]" if isinstance(content, list) else f"[{name}]"
+            parts.append("\n".join([head, *(f"{key} = {_inline(item)}" for key, item in table.items())]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_inline(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, Path):
+        value = str(value)
+    return json.dumps(value)
+
+
+class TestDevice:
+    """A running device; a context manager that ends it."""
+
+    __test__ = False
+
+    def __init__(self, log_dir: Path, scenario: dict[str, Any] | None = None, name: str = "device") -> None:
+        self.scenario = scenario or {"unit": [{}]}
+        self.log = log_dir / f"{name}.jsonl"
+        self.file = log_dir / f"{name}.toml"
+        self.output = log_dir / f"{name}.out"
+        # The path of a socket has at most 107 bytes.
+        self._folder = Path(tempfile.mkdtemp(prefix="vsrs-"))
+        self.socket = self._folder / "vhost"
+        self._control = self._folder / "control"
+        self._connection: socket.socket | None = None
+        self._answers: Any = None
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "TestDevice":
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(toml(self.scenario))
+        command = [str(build()), "--socket", str(self.socket), "--control", str(self._control)]
+        command += ["--log", str(self.log), "--scenario", str(self.file)]
+        with open(self.output, "wb") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        self._wait(lambda: self._control.exists(), "listen")
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.settimeout(30)
+        self._connection.connect(str(self._control))
+        self._answers = self._connection.makefile("r")
+        self("ping")
+        return self
+
+    def _wait(self, ready: Callable[[], bool], what: str, timeout: float = 10) -> None:
+        deadline = time.monotonic() + timeout
+        while not ready():
+            assert self.process
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise DeviceError(f"the device does not {what}: {self.output.read_text().strip()}")
+            time.sleep(0.01)
+
+    def __call__(self, cmd: str, **fields: Any) -> dict[str, Any]:
+        """Gives a command and returns its answer; DeviceError if the device refuses it."""
+        assert self._connection
+        line = json.dumps({"cmd": cmd, **fields}) + "\n"
+        try:
+            self._connection.sendall(line.encode())
+            answer = self._answers.readline()
+        except OSError as error:
+            raise DeviceError(f"{cmd}: {error}; {self.output.read_text().strip()}") from None
+        if not answer:
+            raise DeviceError(f"{cmd}: the device is gone; {self.output.read_text().strip()}")
+        result: dict[str, Any] = json.loads(answer)
+        if not result.pop("ok"):
+            raise DeviceError(f"{cmd}: {result['error']}")
+        return result
+
+    def rule(self, name: str, match: dict[str, Any], **action: Any) -> None:
+        """Adds a rule in front of the others."""
+        self("add_rule", rule={"name": name, "match": match, "action": action}, first=True)
+
+    def lines(self, *kinds: str, **fields: Any) -> list[dict[str, Any]]:
+        """The log's lines of some kinds whose fields have these values."""
+        found = []
+        for text in self.log.read_text().splitlines(keepends=True):
+            if not text.endswith("\n"):
+                break  # it is being written
+            line = json.loads(text)
+            fits = not kinds or line["ev"] in kinds
+            if fits and all(line.get(key) == value for key, value in fields.items()):
+                found.append(line)
+        return found
+
+    def since(self, mark: int, *kinds: str, **fields: Any) -> list[dict[str, Any]]:
+        """The same, of what came after `mark()`."""
+        return [line for line in self.lines(*kinds, **fields) if line["n"] > mark]
+
+    def mark(self) -> int:
+        """The number of the log's last line."""
+        self("mark", text="")
+        return int(self.lines()[-1]["n"])
+
+    def wait_for(self, what: Callable[[], Any], timeout: float = 30, why: str = "") -> Any:
+        """Waits until something is true."""
+        deadline = time.monotonic() + timeout
+        while not (result := what()):
+            if time.monotonic() > deadline:
+                raise DeviceError(f"not in {timeout:g} s: {why or what}")
+            time.sleep(0.02)
+        return result
+
+    def held(self, name: str) -> list[dict[str, Any]]:
+        """The requests that are held by this name."""
+        return [line for line in self("waiting")["waiting"] if line["name"] == name]
+
+    def door(self, door: str, memory: int = 1024, **properties: Any) -> dict[str, Any]:
+        """Arguments for a Guest that has this device behind QEMU's door "scsi" or "test"."""
+        queues = self.scenario.get("device", {}).get("request_queues", 2)
+        size = self.scenario.get("device", {}).get("queue_size", 128)
+        if door == "scsi":
+            device = {"driver": "vhost-user-scsi-pci", "num_queues": queues, "virtqueue_size": size}
+        elif door == "test":
+            device = {
+                "driver": "vhost-user-test-device-pci",
+                "virtio-id": 8,
+                "num_vqs": queues + 2,
+                "vq_size": size,
+                "config_size": 36,
+            }
+        else:
+            raise ValueError(f"door is {door!r}; it can be one of {DOORS}")
+        args = ["-object", f"memory-backend-memfd,id=shared,size={memory}M,share=on"]
+        args += ["-machine", "memory-backend=shared", "-chardev", f"socket,id=vhost,path={self.socket}"]
+        return {
+            "devices": [{**device, "chardev": "vhost", "id": "vhost0", **properties}],
+            "args": args,
+            "memory": memory,
+        }
+
+    def end(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(10)
+        if self._connection:
+            self._answers.close()
+            self._connection.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> "TestDevice":
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.end()

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest under User-Mode Linux: a kernel with sanitizers, run as an ordinary program.
+
+    with TestDevice(logs, {"unit": [{}]}) as device, UmlGuest(logs, [device]) as guest:
+        guest.run("dd if=/dev/sda of=/dev/null bs=64k count=10", check=True)
+
+Its root file system is the toolbox, read-only. Each device is a virtio_uml one, served by a TestDevice.
+There is no PCI, no DMA API and no QEMU: `qmp`, `add_disk` and the like are not for this guest.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from . import logcheck, paths
+from .channel import Channel, ChannelError
+from .device import TestDevice
+from .guest import Guest, GuestError, GuestTimeout, Result
+
+VARIANTS = ("kasan", "lockdep")
+# No guest outlives this: a kernel that hangs does not even heed SIGTERM.
+LIFE_SECONDS = 1800
+COMMAND_LINE = "rootfstype=hostfs rootflags=/ ro panic=-1 oops=panic stderr=1 con=null con0=null printk.time=1"
+
+# What these kernels say of themselves.
+STOCK = (
+    r"Kernel command line:",
+    r"^<\d+>\[[ 0-9.]+\] \.\.\. ",  # lockdep's statistics of itself
+)
+
+
+def kernel(variant: str) -> Path:
+    """The folder of a kernel that tools/uml-kernel has built."""
+    resolved = paths.CACHE / "uml" / f"{variant}.resolved"
+    if not resolved.exists():
+        raise SystemExit(f"there is no kernel yet: run tools/uml-kernel {variant} first")
+    return Path(resolved.read_text().strip())
+
+
+def module(variant: str, name: str = "virtio_scsi_rs") -> Path:
+    """A module as tools/build-module uml-VARIANT left it; "planted" is that of tools/faults."""
+    folder = paths.BUILD / f"uml-{variant}"
+    return (folder / "faults" if name == "planted" else folder) / f"{name}.ko"
+
+
+class UmlMachine:
+    """The process."""
+
+    def __init__(
+        self,
+        variant: str,
+        log_dir: Path,
+        share: Path,
+        devices: Sequence[TestDevice],
+        memory: int,
+        cpus: int,
+        append: str,
+    ) -> None:
+        self.console = log_dir / "console.log"
+        self.log = self.console
+        self._folder = Path(tempfile.mkdtemp(prefix="uml-"))
+        ours, theirs = socket.socketpair()
+        self.stream = ours
+        command = ["timeout", "--foreground", "-s", "KILL", str(LIFE_SECONDS), str(kernel(variant) / "linux")]
+        command += [*COMMAND_LINE.split(), f"mem={memory}M", f"ncpus={cpus}", f"ssl0=fd:{theirs.fileno()}"]
+        command += [f"uml_dir={self._folder}/", f"init={paths.TOOLS / 'guest/uml-init'}"]
+        command += [f"vsrs.share={share}", *append.split()]
+        command += [f"virtio_uml.device={device.socket}:8" for device in devices]
+        (log_dir / "uml.cmd").write_text("\n".join(command) + "\n")
+        self.began = time.monotonic()
+        with open(self.console, "wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={**os.environ, "TMPDIR": "/dev/shm"},
+            )
+        theirs.close()
+        self.agent = Channel(ours, "guest agent", greeting=False)
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def end(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.agent.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class UmlGuest(Guest):
+    """A User-Mode Linux guest with our driver; a context manager that ends it.
+
+    `module` is "ours" or None. At the end of the block the kernel log has to be clean and, with lockdep,
+    lockdep has to be still at work.
+    """
+
+    def __init__(
+        self,
+        log_dir: Path,
+        devices: Sequence[TestDevice] = (),
+        *,
+        variant: str = "kasan",
+        module: str | None = "ours",
+        parameters: str = "",
+        cpus: int = 2,
+        memory: int = 384,
+        append: str = "",
+        allow: Iterable[str] = (),
+        boot_timeout: float = 60,
+    ) -> None:
+        self.variant = variant
+        self.log_dir = log_dir
+        self.module = module
+        self.parameters = parameters
+        self.allow = [*STOCK, *allow]
+        self.controllers = []
+        self.disks = []
+        self.devices = list(devices)
+        self._boot_timeout = boot_timeout
+        self._checked = 0
+        self._log_ended = False
+        log_dir.mkdir(parents=True, exist_ok=True)
+        self._temporary = tempfile.TemporaryDirectory(prefix="guest-")
+        self._share = Path(self._temporary.name)
+        self._pushed = 0
+        self.machine = UmlMachine(variant, log_dir, self._share, devices, memory, cpus, append)  # type: ignore[assignment]
+        self.agent = self.machine.agent
+
+    def start(self) -> "UmlGuest":
+        """Boots; returns when the guest takes commands and its driver, if any, is loaded."""
+        try:
+            try:
+                self._wait_for_console()
+                self.agent.connect()
+                self.agent("guest-ping")
+                self.boot_seconds = time.monotonic() - self.machine.began
+            except ChannelError as error:
+                raise self.failure(GuestError, str(error)) from None
+            if self.variant == "lockdep":
+                self.assert_lockdep_works()
+            if self.module:
+                self.load(self.module, self.parameters)
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def _wait_for_console(self) -> None:
+        """What comes before this line is the terminal's echo and start-up noise."""
+        stream = self.machine.stream  # type: ignore[attr-defined]
+        stream.settimeout(0.5)
+        deadline = time.monotonic() + self._boot_timeout
+        said = b""
+        while not said.endswith(b"agent starts\n"):
+            try:
+                said += (part := stream.recv(1))
+            except TimeoutError:
+                part = b"-"
+            if not part or not self.machine.alive():
+                raise self.failure(GuestError, "the guest ended before it took commands")
+            if time.monotonic() > deadline:
+                raise self.failure(GuestTimeout, f"the guest took no commands in {self._boot_timeout:g} s")
+        stream.settimeout(None)
+
+    def load(self, module: str = "ours", parameters: str = "") -> Result:
+        """Loads our module, and waits until all of the devices' units were found."""
+        path = globals()["module"](self.variant)
+        result = self.run(f"insmod {path} {parameters}".strip(), check=True)
+        self.settle()
+        return result
+
+    def settle(self, timeout: float = 30) -> None:
+        """Waits until there is a node for each unit of the devices."""
+        units = sum(len(device.scenario.get("unit", [])) for device in self.devices)
+        seen = "ls -d /sys/bus/scsi/devices/*:*/block/* 2>/dev/null"
+        self.wait_until(f'test "$({seen} | wc -l)" -ge {units} || {{ {seen}; false; }}', timeout)
+
+    def push(self, path: str, data: bytes) -> None:
+        self._pushed += 1
+        name = f"push-{self._pushed}"
+        (self._share / name).write_bytes(data)
+        self.run(f"mkdir -p $(dirname {path}) && cp /run/host/{name} {path}", check=True)
+        (self._share / name).unlink()
+
+    def pull(self, path: str) -> bytes:
+        self.run(f"cp {path} /run/host/pulled", check=True)
+        return (self._share / "pulled").read_bytes()
+
+    def insert_fault(self, name: str) -> Result:
+        """Plants one of the faults of tools/faults."""
+        return self.run(f"insmod {module(self.variant, 'planted')} fault={name} && rmmod planted")
+
+    def assert_lockdep_works(self) -> None:
+        stats = self.out("cat /proc/lockdep_stats")
+        if "debug_locks:                             1" not in stats and not any(
+            line.split() == ["debug_locks:", "1"] for line in stats.splitlines()
+        ):
+            raise self.failure(GuestError, "lockdep has switched itself off")
+
+    def leaks(self) -> str:
+        """What kmemleak finds that it did not find before; it looks twice, as it asks for some age."""
+        scan = "echo scan >/sys/kernel/debug/kmemleak"
+        return self.out(f"{scan}; sleep 6; {scan}; cat /sys/kernel/debug/kmemleak", timeout=180)
+
+    def assert_clean_log(self, allow: Iterable[str] = ()) -> None:
+        super().assert_clean_log(allow)
+        if self.variant == "lockdep":
+            self.assert_lockdep_works()
+
+    def poweroff(self, timeout: float = 30) -> None:
+        """The guest switches itself off, through the driver's shutdown; its log is checked before."""
+        self.assert_clean_log()
+        self._log_ended = True
+        self.spawn("busybox poweroff -f")
+        try:
+            self.machine.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise self.failure(GuestTimeout, f"the guest is not off after {timeout:g} s") from None
+        logcheck.assert_clean(self.console_log, self.allow, str(self.machine.console))
