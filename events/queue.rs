@@ -207,6 +207,8 @@ impl EventQueue {
 
         if count > 0 {
             self.notify();
+        } else if self.ring.lock().is_broken() {
+            self.shared.heal();
         }
         count
     }

@@ -142,8 +142,7 @@ impl Handling {
     pub(super) fn remove(&self, unit: LogicalUnit) {
         let (target, lun) = (unit.target(), unit.lun());
 
-        // It takes no more commands. If it is in a state in which it does not anyway, so be it.
-        let _ = unit.set_offline();
+        unit.condemn();
 
         if let (Ok(id), Some(initiator)) = (u8::try_from(target), self.host.driver()) {
             let busy = || {

@@ -266,15 +266,23 @@ impl Handler for ControlQueue {
 
     fn used(&self) {
         loop {
-            let used = self.ring.lock().take_used();
+            let mut ring = self.ring.lock();
+            let used = ring.take_used();
+            let broken = ring.is_broken();
 
+            drop(ring);
             match used {
                 Some((slot, _len)) => {
                     let response = slot.response.copy(0);
 
                     self.finish(slot, response);
                 }
-                None => break,
+                None => {
+                    if broken {
+                        self.shared.heal();
+                    }
+                    break;
+                }
             }
         }
     }

@@ -106,6 +106,11 @@ impl RequestQueue {
             return Ok(());
         }
 
+        if command.is_condemned() {
+            command.complete(HostStatus::NoConnect, 0);
+            return Ok(());
+        }
+
         let about = command.as_ref();
         let unique_tag = about.unique_tag();
         let lun = u8::try_from(about.target()).ok().and_then(|target| {
@@ -386,9 +391,14 @@ impl Handler for RequestQueue {
             ring.disable_interrupts();
             Self::take_all(&mut ring, &mut finished);
             let settled = ring.enable_interrupts();
+            let broken = ring.is_broken();
 
             drop(ring);
             self.finish_all(finished);
+            if broken {
+                self.shared.heal();
+                break;
+            }
 
             if settled {
                 break;

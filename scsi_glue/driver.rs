@@ -4,13 +4,7 @@
 //!
 //! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
 
-use super::{
-    command::{
-        Command,
-        CommandRef, //
-    },
-    logical_unit::LogicalUnit,
-};
+use super::{command::Command, command_ref::CommandRef, logical_unit::LogicalUnit};
 use kernel::prelude::*;
 
 /// A command that could not be queued now, and goes back to the midlayer, which tries again.

@@ -54,14 +54,17 @@ void scsi_helper_support_events(struct scsi_device *sdev)
 		set_bit(SDEV_EVT_MEDIA_CHANGE, sdev->supported_events);
 }
 
-int scsi_helper_set_offline(struct scsi_device *sdev)
+/*
+ * Have a logical unit fail whatever is sent to it. The state alone does not do
+ * it: the midlayer sends SYNCHRONIZE CACHE to a disk that it removes, and waits.
+ */
+void scsi_helper_condemn(struct scsi_device *sdev)
 {
-	int ret;
-
+	WRITE_ONCE(sdev->hostdata, sdev);
 	mutex_lock(&sdev->state_mutex);
-	ret = scsi_device_set_state(sdev, SDEV_OFFLINE);
+	/* In a state from which this fails it takes no commands anyway. */
+	scsi_device_set_state(sdev, SDEV_OFFLINE);
 	mutex_unlock(&sdev->state_mutex);
-	return ret;
 }
 
 void scsi_helper_report_reset(struct Scsi_Host *shost, int target)

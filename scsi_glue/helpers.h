@@ -12,7 +12,7 @@
 
 void scsi_helper_try_vpd_pages(struct scsi_device *sdev);
 void scsi_helper_support_events(struct scsi_device *sdev);
-int scsi_helper_set_offline(struct scsi_device *sdev);
+void scsi_helper_condemn(struct scsi_device *sdev);
 void scsi_helper_report_reset(struct Scsi_Host *shost, int target);
 u32 scsi_helper_protection_bytes(struct scsi_cmnd *cmd);
 

@@ -6,7 +6,7 @@
 
 use super::{
     bindings,
-    command::{
+    command_ref::{
         any_in_flight,
         CommandRef, //
     },

@@ -147,12 +147,14 @@ impl LogicalUnit {
         }
     }
 
-    /// Has it fail all commands that were not sent yet.
+    /// Has it fail all commands that were not sent yet, for good: see [`Command::is_condemned`].
     ///
-    /// Process context. Fails if it is not in a state in which it takes commands.
-    pub fn set_offline(&self) -> Result {
-        // SAFETY: By the type invariant the device is valid.
-        to_result(unsafe { bindings::scsi_helper_set_offline(self.0.as_ptr()) })
+    /// Process context.
+    ///
+    /// [`Command::is_condemned`]: super::Command::is_condemned
+    pub fn condemn(&self) {
+        // SAFETY: By the type invariant the device is valid. Its `hostdata` is the driver's to use.
+        unsafe { bindings::scsi_helper_condemn(self.0.as_ptr()) };
     }
 
     /// Sends it a command without data, or with data from it, and waits for it: `timeout` jiffies,

@@ -18,6 +18,7 @@
 mod bindings;
 mod command;
 mod command_list;
+mod command_ref;
 mod driver;
 mod host;
 mod logical_unit;
@@ -27,10 +28,10 @@ mod template;
 pub use self::{
     command::{
         Command,
-        CommandRef,
         DataDirection, //
     },
     command_list::CommandList,
+    command_ref::CommandRef,
     driver::{
         Busy,
         Driver,

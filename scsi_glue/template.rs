@@ -8,9 +8,9 @@ use super::{
     bindings,
     command::{
         Area,
-        Command,
-        CommandRef, //
+        Command, //
     },
+    command_ref::CommandRef,
     driver::{
         Busy,
         Driver,

@@ -292,9 +292,10 @@ impl<T: Token> Virtqueue<T> {
         })
     }
 
-    /// Returns whether the virtqueue is broken or gone.
+    /// Returns whether the virtqueue is broken: the device has violated the protocol, and only a
+    /// reset helps.
     pub fn is_broken(&self) -> bool {
-        self.raw.filter(|_| !self.stopped).is_none_or(|raw| {
+        self.raw.filter(|_| !self.stopped).is_some_and(|raw| {
             // SAFETY: By the type invariant `raw` is a live virtqueue.
             unsafe { bindings::virtqueue_is_broken(raw.as_ptr()) }
         })

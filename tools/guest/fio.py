@@ -28,6 +28,7 @@ class Job:
     reads: int
     read: int
     error: int
+    slowest_read: float  # seconds
     result: Result
 
     @classmethod
@@ -44,16 +45,21 @@ class Job:
             reads=read["total_ios"],
             read=read["io_bytes"],
             error=job["error"],
+            slowest_read=read["lat_ns"]["max"] / 1e9,
             result=result,
         )
 
     @property
     def said(self) -> str:
-        return f"{self.result.command}\n{self.result.stdout[:2000]}{self.result.stderr[-2000:]}"
+        return f"{self.result.command}\n{self.result.stderr[:2000]}\n{self.result.stdout[:1000]}"
 
 
 def command(node: str, **options: Any) -> str:
-    """fio's command line; True stands for an option without a value."""
+    """fio's command line; True stands for an option without a value.
+
+    An engine's own options are known only after it has been named.
+    """
+    options = {"ioengine": options.pop("ioengine", "psync"), **options}
     words = ["fio", "--name=job", f"--filename={node}", "--output-format=json", "--allow_file_create=0"]
     for name, value in options.items():
         words.append(f"--{name}" if value is True else f"--{name}={value}")

@@ -20,7 +20,7 @@ from . import paths
 # Programs as the toolbox has them, found on PATH, with the libraries they need.
 PROGRAMS = """
 bash kmod insmod rmmod lsmod modprobe modinfo lsscsi fio iscsi-test-cu qemu-ga
-mount umount lsblk findmnt blockdev blkdiscard wipefs partx dmesg taskset timeout flock
+mount umount udevadm lsblk findmnt blockdev blkdiscard wipefs partx dmesg taskset timeout flock
 fallocate setpriv fsfreeze blkid
 dd cat cp sync stat truncate sha256sum od head tail seq shuf cmp grep sed find xargs sort
 mkfs.ext4 mke2fs e2fsck fsck.ext4 debugfs dumpe2fs tune2fs resize2fs badblocks filefrag chattr

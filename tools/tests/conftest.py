@@ -9,11 +9,14 @@ boot            makes guests: boot([Controller(...)], smp=4, ...) returns one th
 kernel          the series under test
 boot_shared     the same with module scope, for a guest that several tests use; scratch_shared
                 goes with it. Its kernel log is checked after each test.
+uml             makes User-Mode Linux guests with sanitizers: uml("kasan", [device], ...), ended and checked
+                when the test ends
 """
 
+import functools
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ import pytest
 
 from guest import Guest, paths
 from guest.device import TestDevice
+from guest.uml import UmlGuest
 
 LOGS = paths.LOGS / "tests"
 
@@ -125,6 +129,25 @@ def scratch_shared(request: pytest.FixtureRequest) -> Iterator[Path]:
     yield folder
     if request.session.testsfailed == failed:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def uml_module() -> Callable[[str], Path]:
+    """Builds our module for a User-Mode Linux kernel, and the kernel if need be; once a session."""
+    return functools.cache(lambda variant: paths.run_build(f"uml-{variant}"))
+
+
+@pytest.fixture
+def uml(uml_module: Callable[[str], Path], logs: Path) -> Iterator[Callable[..., UmlGuest]]:
+    """To be named after `serve`, for guests to end first."""
+    with ExitStack() as stack:
+
+        def start(variant: str, devices: Sequence[TestDevice] = (), **options: Any) -> UmlGuest:
+            uml_module(variant)
+            folder = logs / options.pop("name", variant)
+            return stack.enter_context(UmlGuest(folder, devices, variant=variant, **options))
+
+        yield start
 
 
 @pytest.hookimpl(hookwrapper=True)

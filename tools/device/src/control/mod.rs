@@ -17,7 +17,7 @@ use crate::rules::Code;
 use crate::scsi::reservations::TYPES;
 use crate::scsi::unit::UnitConfig;
 use crate::scsi::Sense;
-use crate::wire::{event, Address, Event, EVENTS_MISSED, EVENT_QUEUE};
+use crate::wire::{event, Address, Event, EVENTS_MISSED};
 
 /// Carries out a line. Returns the line to answer.
 pub fn handle(device: &mut Device, line: &str) -> String {
@@ -125,12 +125,7 @@ fn carry_out(device: &mut Device, order: Order) -> Result<Value, String> {
             }
         }
         order @ Order::Event { .. } => device.send_burst(burst(order)?),
-        Order::Eventq { consume } => {
-            device.events.consume = consume;
-            if consume {
-                device.service(EVENT_QUEUE);
-            }
-        }
+        Order::Eventq { consume } => device.consume_events(consume),
         Order::SetConfig { config, notify } => {
             device.space.set(&config);
             if notify {

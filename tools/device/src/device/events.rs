@@ -91,16 +91,31 @@ impl Device {
         self.events.buffers.push_back(chain);
         if let Some((event, used_len)) = self.events.waiting.pop_front() {
             self.deliver(memory, event, used_len);
-        } else if self.events.missed {
-            self.deliver(
-                memory,
-                Event {
-                    event: 0,
-                    lun: [0; 8],
-                    reason: 0,
-                },
-                None,
-            );
+        } else {
+            self.tell_of_missed(memory);
+        }
+    }
+
+    /// Once there is a buffer, the driver learns that events were lost.
+    fn tell_of_missed(&mut self, memory: &Memory) {
+        if self.events.missed && !self.events.buffers.is_empty() {
+            let nothing = Event {
+                event: 0,
+                lun: [0; 8],
+                reason: 0,
+            };
+            self.deliver(memory, nothing, None);
+        }
+    }
+
+    /// Whether event buffers are taken, and events sent.
+    pub fn consume_events(&mut self, consume: bool) {
+        self.events.consume = consume;
+        if consume {
+            self.service(EVENT_QUEUE);
+            if let Some(memory) = self.memory.clone() {
+                self.tell_of_missed(&memory);
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 use super::inquiry::MAX_COMPARE;
 use super::opcodes::Opcode;
 use super::protection::{Expected, TUPLE};
-use super::sense::{status, Failure, Sense};
+use super::sense::{Failure, Sense};
 use super::unit::LogicalUnit;
 use super::{Command, Data};
 use crate::bytes::{be, be16, be24, be32, be64};
@@ -290,11 +290,8 @@ impl LogicalUnit {
         let op = super::opcodes::find(cdb, false).ok_or(Sense::OPCODE)?;
         let access = Access::of(op, cdb);
         self.in_range(access.lba, access.blocks)?;
-        // All of it "fits the cache".
-        Ok(Data {
-            status: status::CONDITION_MET,
-            ..Data::default()
-        })
+        // Not CONDITION MET: there is no cache that all of it could be in (SBC-3 5.8).
+        Ok(Data::default())
     }
 
     pub(super) fn synchronize(&self, cdb: &[u8]) -> Result<(), Failure> {

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Configuration spaces and features of every kind, behind the door where both are the device's own."""
+
+from collections.abc import Callable
+
+import pytest
+
+from guest import Guest
+from guest.device import TestDevice
+
+# What the driver says of limits that it had to correct.
+ALLOW = [r"virtio_scsi_rs virtio\d+: "]
+
+READABLE = "test -e /dev/sda && dd if=/dev/sda bs=64k count=16 iflag=direct | cmp -n 1048576 - /dev/zero"
+
+# Values with which the disk has to work all the same.
+USABLE = {
+    "seg_max 0": {"seg_max": 0},
+    "seg_max 1": {"seg_max": 1},
+    "seg_max 65536": {"seg_max": 0x10000},
+    "seg_max all ones": {"seg_max": 0xFFFFFFFF},
+    "max_sectors 0": {"max_sectors": 0},
+    "max_sectors all ones": {"max_sectors": 0xFFFFFFFF},
+    "cmd_per_lun 0": {"cmd_per_lun": 0},
+    "cmd_per_lun 1": {"cmd_per_lun": 1},
+    "cmd_per_lun all ones": {"cmd_per_lun": 0xFFFFFFFF},
+    "event_info_size 0": {"event_info_size": 0},
+    "event_info_size 64": {"event_info_size": 64},
+    "max_channel all ones": {"max_channel": 0xFFFF},
+    "max_target all ones": {"max_target": 0xFFFF},
+    "max_target 0": {"max_target": 0},
+    "max_lun 0": {"max_lun": 0},
+    "max_lun all ones": {"max_lun": 0xFFFFFFFF},
+    "num_queues 0": {"num_queues": 0},
+    "other sizes": {"sense_size": 252, "cdb_size": 64},
+}
+
+# Values with which there is no device.
+UNUSABLE = {
+    "less than a page at a time": {"max_sectors": 1},
+    "more queues than there are": {"num_queues": 2},
+    "all ones": dict.fromkeys(("num_queues", "seg_max", "max_sectors", "cmd_per_lun"), 0xFFFFFFFF),
+}
+
+
+def test_configurations(serve: Callable[..., TestDevice], boot: Callable[..., Guest]) -> None:
+    """One guest, one device; the driver is loaded anew for each configuration."""
+    device = serve({"device": {"request_queues": 1}, "unit": [{"size": "4M"}]})
+    guest = boot(**device.door("test"), module=None, allow=ALLOW)
+    usual = {
+        "num_queues": 1,
+        "seg_max": 126,
+        "max_sectors": 0xFFFF,
+        "cmd_per_lun": 128,
+        "event_info_size": 16,
+        "sense_size": 96,
+        "cdb_size": 32,
+        "max_channel": 0,
+        "max_target": 255,
+        "max_lun": 16383,
+    }
+    failed = {}
+    for name, values in {**USABLE, **UNUSABLE}.items():
+        device("set_config", config={**usual, **values}, notify=False)
+        mark = device.mark()
+        loaded = guest.run("insmod /lib/ours/virtio_scsi_rs.ko")
+        if name in UNUSABLE:
+            if guest.run("sleep 0.5; ls -d /sys/class/scsi_host/host*").rc == 0:
+                failed[name] = "a host came up"
+        elif (
+            loaded.rc or guest.run(f"for i in {{1..50}}; do {READABLE} && exit 0; sleep 0.1; done; false").rc
+        ):
+            failed[name] = loaded.stderr or "the disk does not work"
+        guest.run("rmmod virtio_scsi_rs", check=True)
+        broken = device.since(mark, "violation")
+        if broken:
+            failed[name] = str(broken[:3])
+    assert failed == {}
+
+
+def test_more_queues_than_exist(serve: Callable[..., TestDevice], boot: Callable[..., Guest]) -> None:
+    """The transport has fewer queues than the configuration says: no device, and no crash."""
+    device = serve({"device": {"request_queues": 2}, "unit": [{"size": "4M"}]})
+    device("set_config", config={"num_queues": 65535}, notify=False)
+    guest = boot(**device.door("test"), smp=4, allow=ALLOW, module=None)
+    guest.run("insmod /lib/ours/virtio_scsi_rs.ko")
+    guest.run("sleep 1; rmmod virtio_scsi_rs", check=True)
+
+
+FEATURES = {
+    "nothing but version 1": ["version_1"],
+    "no indirect descriptors": ["hotplug", "change", "event_idx", "version_1"],
+    "no event index": ["hotplug", "change", "indirect_desc", "version_1"],
+    "no hotplug": ["change", "indirect_desc", "event_idx", "version_1"],
+    "packed": ["hotplug", "change", "indirect_desc", "event_idx", "version_1", "ring_packed"],
+    "packed without the rest": ["version_1", "ring_packed"],
+    "unknown bits": ["hotplug", "version_1", 5, 22, 45, 63],
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features(serve: Callable[..., TestDevice], boot: Callable[..., Guest], name: str) -> None:
+    device = serve({"device": {"features": FEATURES[name]}, "unit": [{"size": "4M"}]})
+    guest = boot(**device.door("test"))
+    guest.wait_until(READABLE)
+    acked = int(device("stats")["acked"], 16)
+    bits = {5, 22, 45, 63}
+    assert not any(acked >> bit & 1 for bit in bits)
+    assert bool(acked >> 34 & 1) == ("ring_packed" in FEATURES[name])
+    # The firmware, which uses the first request queue alone, knows only split rings.
+    assert {line["packed"] for line in device.lines("queue_start", queue=0)} == {
+        "ring_packed" in FEATURES[name]
+    }
+    guest.run("dd if=/dev/urandom of=/tmp/d bs=64k count=32 && dd if=/tmp/d of=/dev/sda bs=64k oflag=direct")
+    guest.run("dd if=/dev/sda bs=16k count=128 iflag=direct | cmp - /tmp/d", check=True)
+    guest.unload()
+    guest.load()
+    guest.wait_until("test -e /dev/sda && dd if=/dev/sda bs=64k count=32 iflag=direct | cmp - /tmp/d")
+    assert device.lines("violation") == []
+
+
+def test_config_change_notifications(serve: Callable[..., TestDevice], boot: Callable[..., Guest]) -> None:
+    """Told of changes at any time, and of other values: the driver goes on."""
+    device = serve({"unit": [{"size": "4M"}]})
+    guest = boot(**device.door("test"), allow=ALLOW)
+    guest.wait_until(READABLE)
+    device("notify_config", times=50)
+    device("set_config", config={"max_sectors": 8, "cmd_per_lun": 1, "seg_max": 2, "num_queues": 9})
+    guest.run(READABLE, check=True)
+    assert len(device.lines("config_change")) == 51

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A device that misbehaves: each fault is seen to act, and the driver gets its I/O done all the same."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from conftest import Boots
+from guest import Guest
+from guest.device import TestDevice
+
+# What the driver and the midlayer say of a device that misbehaves.
+ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"virtio_scsi_rs virtio\d+-?.*: ", r"sd \d+:\d+:\d+:\d+: "]
+
+READ = {"opcode": "READ_10", "lun": 0}
+# Longer than the timeout of a command and of every step of recovery together.
+PATIENCE = 90
+
+
+@dataclass
+class Shared:
+    device: TestDevice
+    guest: Guest
+    disk: str
+
+    def block(self, number: int) -> str:
+        """The shell's way to read one block and to compare it with what it should be."""
+        return (
+            f"dd if=/dev/{self.disk} bs=4k count=1 skip={number} iflag=direct 2>/dev/null "
+            f"| cmp - <(yes {number} | head -c 4096)"
+        )
+
+    def read(self, number: int) -> int:
+        return self.guest.run(self.block(number), timeout=PATIENCE).rc
+
+
+@pytest.fixture(scope="module")
+def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Shared:
+    device = serve_shared({"unit": [{"size": "8M"}, {"lun": 1, "size": "8M"}]})
+    guest = boot_shared(**device.door("scsi"), parameters="recovery_step=1", allow=ALLOW)
+    guest.wait_until("test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq 2")
+    disk = guest.out("ls /sys/bus/scsi/devices/*:0:0:0/block")
+    guest.run(
+        "for f in /sys/block/sd*/device; do echo 2 >$f/timeout; echo 2 >$f/eh_timeout; done", check=True
+    )
+    guest.run(f"for i in {{0..63}}; do yes $i | head -c 4096; done >/dev/{disk}; sync", check=True)
+    guest.run("echo 3 >/proc/sys/vm/drop_caches", check=True)
+    return Shared(device, guest, disk)
+
+
+FAULTS = {
+    "dropped": {"drop": True},
+    "held": {"hold": "held"},
+    "late": {"delay_ms": 700},
+    "later than the timeout": {"delay_ms": 2600},
+    "answered twice": {"repeat": 2},
+    "stale id": {"id": "stale"},
+    "id out of range": {"id": "out_of_range"},
+    "id of no request": {"id": "not_head"},
+    "used index ahead": {"used_jump": 3},
+    "no interrupt": {"interrupt": False},
+    "needless interrupt": {"interrupt": True},
+    "scribbled after": {"scribble": {"part": "response", "offset": 11, "bytes": "09", "after_ms": 20}},
+    "nothing written": {"write": "nothing"},
+    "busy": {"response": "busy"},
+    "transport failure": {"response": "transport_failure"},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_read_succeeds_in_the_end(shared: Shared, fault: str) -> None:
+    mark = shared.device.mark()
+    shared.device.rule("fault", {**READ, "times": 1}, **FAULTS[fault])
+    began = time.monotonic()
+    rc = shared.read(7)
+    took = time.monotonic() - began
+    shared.device("remove_rule", name="fault")
+    acted = shared.device.since(mark, "wait", "answer", rule="fault")
+    assert acted, "the rule did not act"
+    assert rc == 0
+    assert took < PATIENCE / 2
+    # And nothing is left over: the next ones work at once.
+    for number in range(8, 12):
+        assert shared.read(number) == 0
+
+
+def test_reads_answered_in_reverse(shared: Shared) -> None:
+    mark = shared.device.mark()
+    shared.device.rule("reverse", {**READ, "times": 4}, reorder=4)
+    jobs = [shared.guest.spawn(shared.block(number)) for number in range(20, 24)]
+    assert [job.wait(PATIENCE).rc for job in jobs] == [0] * 4
+    shared.device("remove_rule", name="reverse")
+    serials = [line["serial"] for line in shared.device.since(mark, "answer", rule="reverse")]
+    assert len(serials) == 4
+    assert serials == sorted(serials, reverse=True)
+
+
+def test_a_response_that_changes_under_the_drivers_eyes(shared: Shared) -> None:
+    """Whatever the driver sees, it sees once: a read is right, or is tried again."""
+    mark = shared.device.mark()
+    flip = {"part": "response", "offset": 11, "xor": 9, "for_ms": 5}
+    shared.device.rule("flip", {**READ, "every": 2, "times": 20}, flip=flip)
+    for number in range(30, 50):
+        assert shared.read(number) == 0
+    shared.device("remove_rule", name="flip")
+    assert len(shared.device.since(mark, "flip")) >= 10
+
+
+def test_queue_stopped_and_resumed(shared: Shared) -> None:
+    """I/O waits for a queue that stands still for less than the timeout."""
+    mark = shared.device.mark()
+    for queue in (2, 3):
+        shared.device("queue", queue=queue, run=False)
+    job = shared.guest.spawn(shared.block(5))
+    time.sleep(1)
+    assert not job.done()
+    assert shared.device.since(mark, "request") == []
+    for queue in (2, 3):
+        shared.device("queue", queue=queue, run=True)
+    assert job.wait(PATIENCE).rc == 0
+
+
+def test_spurious_interrupts(shared: Shared) -> None:
+    for queue in range(4):
+        shared.device("interrupt", queue=queue, times=200)
+    assert shared.read(6) == 0
+
+
+TMF_ANSWERS = {
+    **{f"response {code}": {"response": code} for code in (0, 3, 9, 10, 11, 12, 13, 255)},
+    "never": {"drop": True},
+    "late": {"delay_ms": 400},
+    "too late": {"delay_ms": 1700},
+    "nothing written": {"write": "nothing"},
+    "not carried out": {"execute": False},
+    "used length 0": {"used_len": 0},
+}
+
+
+@pytest.mark.parametrize("answer", TMF_ANSWERS)
+def test_aborts(shared: Shared, answer: str) -> None:
+    """A command hangs; every task management function about it is answered in some way."""
+    mark = shared.device.mark()
+    shared.device.rule("held", {**READ, "times": 1}, hold="held")
+    shared.device.rule("tmf", {"on": "tmf", "times": 2}, **TMF_ANSWERS[answer])
+    rc = shared.read(9)
+    for name in ("tmf", "held"):
+        shared.device("remove_rule", name=name)
+    assert rc == 0
+    functions = shared.device.since(mark, "tmf")
+    assert functions, "no function was asked for"
+    held = shared.device.since(mark, "wait", rule="held")[0]["serial"]
+    request = shared.device.since(mark, "request", serial=held)[0]
+    assert functions[0]["name"] == "abort_task"
+    assert (functions[0]["tag"], functions[0]["lun"]) == (request["tag"], request["lun"])
+    assert shared.device.since(mark, "wait", "answer", rule="tmf"), "the rule did not act"
+    for number in range(3):
+        assert shared.read(number) == 0
+
+
+def test_a_function_answered_twice(shared: Shared) -> None:
+    """That breaks the control queue; the driver does not wait until it needs it again, but mends it."""
+    mark = shared.device.mark()
+    shared.device.rule("held", {**READ, "times": 1}, hold="held")
+    shared.device.rule("tmf", {"on": "tmf", "times": 1}, repeat=2)
+    assert shared.read(14) == 0
+    for name in ("tmf", "held"):
+        shared.device("remove_rule", name=name)
+    shared.device.wait_for(lambda: shared.device.since(mark, "queue_start", queue=0), why="not mended")
+    assert shared.read(15) == 0
+
+
+def test_ladder_reaches_the_device_reset(shared: Shared) -> None:
+    """No function helps, so the driver resets the device and builds its queues anew."""
+    mark = shared.device.mark()
+    shared.device.rule("held", {**READ, "times": 1}, hold="held")
+    shared.device.rule("tmf", {"on": "tmf"}, response="function_rejected")
+    assert shared.read(13) == 0
+    for name in ("tmf", "held"):
+        shared.device("remove_rule", name=name)
+    names = [line["name"] for line in shared.device.since(mark, "tmf")]
+    assert names == ["abort_task", "logical_unit_reset", "i_t_nexus_reset"]
+    assert {line["queue"] for line in shared.device.since(mark, "queue_stop")} == {0, 1, 2, 3}
+    assert {line["queue"] for line in shared.device.since(mark, "queue_start")} == {0, 1, 2, 3}
+
+
+def test_no_rule_was_broken(shared: Shared) -> None:
+    assert shared.device.lines("violation") == []
