@@ -28,7 +28,6 @@ class Job:
     reads: int
     read: int
     error: int
-    slowest_read: float  # seconds
     result: Result
 
     @classmethod
@@ -45,7 +44,6 @@ class Job:
             reads=read["total_ios"],
             read=read["io_bytes"],
             error=job["error"],
-            slowest_read=read["lat_ns"]["max"] / 1e9,
             result=result,
         )
 
