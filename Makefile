@@ -16,11 +16,12 @@ KDIR ?=
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run test shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
+.PHONY: help run test test-uml shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
 	@echo "make test             all checks and tests; TESTS='-k smoke' chooses guest tests"
+	@echo "make test-uml         tests in User-Mode Linux with sanitizers; builds two kernels first, ten minutes each"
 	@echo "make shell            a shell in a virtual machine with the module and some disks"
 	@echo
 	@echo "make modules          build/\$$(KERNEL)/virtio_scsi_rs.ko for Debian's stock kernel"
@@ -42,6 +43,9 @@ run:
 
 test:
 	@tools/test $(TESTS)
+
+test-uml:
+	@$(in_toolbox) env UML=1 python3 -m pytest tools/tests/test_uml.py tools/tests/test_uml_device.py
 
 shell:
 	@tools/shell

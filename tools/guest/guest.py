@@ -213,9 +213,7 @@ class Guest:
     def _boot_again(self) -> None:
         self.machine.end()
         self.machine.console.rename(self.machine.console.with_suffix(f".{time.monotonic_ns()}.log"))
-        print(
-            "note: the emulation tripped over a kernel that patches itself; booting again", file=sys.stderr
-        )
+        print("note: the emulation tripped over a kernel that patches itself; booting again", file=sys.stderr)
         self._new_machine()
 
     def interact(self) -> int:

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Our module in kernels with sanitizers: first that each sanitizer works, then the module's life."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from guest import LogNotClean
+from guest import uml as bench
+from guest.device import TestDevice
+from guest.uml import VARIANTS, UmlGuest
+
+Uml = Callable[..., UmlGuest]
+Serve = Callable[..., TestDevice]
+
+# Which fault of tools/faults is told by what, in which kernel. A report of lockdep is its last one.
+BOTH = {
+    "list": "WARNING: lib/list_debug.c",
+    "timer": "WARNING: lib/debugobjects.c",
+    "work": "WARNING: lib/debugobjects.c",
+    "sleep": "BUG: (sleeping function called from invalid context|scheduling while atomic)",
+}
+PLANTED = {
+    "kasan": {
+        "use_after_free": "BUG: KASAN: slab-use-after-free in use_after_free",
+        "out_of_bounds": "BUG: KASAN: slab-out-of-bounds in out_of_bounds",
+        **BOTH,
+    },
+    "lockdep": {
+        "rcu": "WARNING: suspicious RCU usage",
+        **BOTH,
+    },
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_planted_faults_are_caught(uml: Uml, variant: str) -> None:
+    """Each fault, and no other, is in the log; the log's check says so."""
+    # A fault leaves the kernel damaged, on purpose.
+    guest = uml(variant, module=None, append="oops=continue kmemleak=on")
+    if variant == "lockdep":
+        guest.assert_lockdep_works()
+    guest.assert_clean_log()
+    for name, report in PLANTED[variant].items():
+        guest.insert_fault(name)
+        with pytest.raises(LogNotClean, match=report):
+            guest.assert_clean_log()
+    guest.agent_may_be_lost()
+
+
+@pytest.mark.parametrize(
+    ("fault", "report"),
+    [
+        ("order", "WARNING: possible circular locking dependency detected"),
+        ("context", "WARNING: inconsistent lock state"),
+    ],
+)
+def test_planted_lock_faults_are_caught(uml: Uml, fault: str, report: str) -> None:
+    """Lockdep ends with its first report, and the bench notices."""
+    guest = uml("lockdep", module=None)
+    guest.insert_fault(fault)
+    with pytest.raises(LogNotClean, match=report):
+        guest.assert_clean_log()
+    with pytest.raises(Exception, match="switched itself off"):
+        guest.assert_lockdep_works()
+    guest.agent_may_be_lost()
+
+
+def test_planted_hang_and_leak_are_caught(uml: Uml) -> None:
+    guest = uml("kasan", module=None, append="kmemleak=on")
+    guest.run("echo 2 >/proc/sys/kernel/hung_task_timeout_secs", check=True)
+    guest.insert_fault("hang")
+    with pytest.raises(LogNotClean, match="blocked for more than 2 seconds"):
+        guest.assert_clean_log()
+    guest.run("echo clear >/sys/kernel/debug/kmemleak", check=True)
+    guest.insert_fault("leak")
+    assert "planted" in guest.leaks()
+    guest.agent_may_be_lost()
+
+
+def test_planted_allocation_failure_is_injected(uml: Uml) -> None:
+    guest = uml("kasan", module=None)
+    planted = guest.share(bench.module_file("kasan", "planted"))
+    codes = guest.fail_allocations(f"insmod {planted} fault=allocate", undo="rmmod planted")
+    assert len(codes) > 10
+    assert codes[-1] == 0
+    assert any(code != 0 for code in codes)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_our_rust_code_is_instrumented(uml_module: Callable[[str], Path], variant: str) -> None:
+    """KASAN sees what the Rust parts do, and with debug assertions they check themselves."""
+    module = uml_module(variant)
+    rust = module.with_name("virtio_scsi_rs_main.o")
+    symbols = subprocess.run(["nm", rust], check=True, capture_output=True, text=True).stdout
+    assert bool(re.search(r" U __asan_(report_)?load", symbols)) == (variant == "kasan")
+
+
+SCENARIO = {
+    # So that looking for units is over soon.
+    "device": {"request_queues": 2, "config": {"max_target": 7}},
+    "unit": [
+        {"target": 0, "lun": 0, "size": "32M", "thin": True},
+        {"target": 0, "lun": 1, "size": "16M", "block_size": 4096},
+        {"target": 3, "lun": 300, "size": "16M"},
+        {"target": 5, "lun": 0, "kind": "cdrom", "size": "4M"},
+    ],
+}
+DRIVER = "/sys/bus/virtio/drivers/virtio_scsi_rs"
+
+
+def nodes(guest: UmlGuest) -> dict[str, str]:
+    """The block device of each unit, by target and LUN."""
+    found = guest.out("ls -d /sys/bus/scsi/devices/*:*/block/*").splitlines()
+    return {Path(node).parts[5].split(":", 2)[2]: f"/dev/{Path(node).name}" for node in found}
+
+
+def write_and_verify(guest: UmlGuest, node: str, size: int = 1 << 20) -> None:
+    guest.push("/tmp/data", os.urandom(size))
+    guest.run(f"dd if=/tmp/data of={node} bs=128k oflag=direct conv=fsync", check=True)
+    guest.run(f"dd if={node} bs=64k count={size >> 16} iflag=direct | cmp - /tmp/data", check=True)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_disks_work(serve: Serve, uml: Uml, variant: str) -> None:
+    device = serve(SCENARIO)
+    guest = uml(variant, [device])
+    found = nodes(guest)
+    assert set(found) == {"0:0", "0:1", "3:16684", "5:0"}
+    for unit in ("0:0", "0:1", "3:16684"):
+        write_and_verify(guest, found[unit])
+    disk = found["0:0"]
+    guest.run(f"mke2fs -q -t ext4 {disk} && mkdir -p /mnt/a && mount -o discard {disk} /mnt/a", check=True)
+    guest.run("cp /tmp/data /mnt/a/a && sync && cmp /mnt/a/a /tmp/data && rm /mnt/a/a", check=True)
+    guest.run(f"fstrim /mnt/a || :; umount /mnt/a && e2fsck -fn {disk}", check=True)
+    guest.unload()
+    guest.poweroff()
+    assert device.lines("violation") == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_loaded_and_bound_again_and_again(serve: Serve, uml: Uml, variant: str) -> None:
+    device = serve(SCENARIO)
+    guest = uml(variant, [device])
+    # Leave while units are being looked for, and after that.
+    for round_ in range(20):
+        guest.unload() if round_ % 2 else guest.run(
+            "until rmmod virtio_scsi_rs 2>/dev/null; do sleep 0.02; done", check=True
+        )
+        guest.run(f"insmod {guest.share(bench.module_file(variant))}", check=True)
+        if round_ % 2 == 0:
+            guest.settle()
+    guest.settle()
+    name = guest.out(f"basename {DRIVER}/virtio*")
+    for _ in range(10):
+        guest.run(f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind", check=True)
+    guest.settle()
+    write_and_verify(guest, nodes(guest)["0:0"])
+    guest.unload()
+    assert device.lines("violation") == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_power_off_with_the_driver_loaded(serve: Serve, uml: Uml, variant: str) -> None:
+    """User-Mode Linux takes its devices away at the very end, after they were shut down."""
+    guest = uml(variant, [serve(SCENARIO)])
+    write_and_verify(guest, nodes(guest)["0:0"])
+    guest.poweroff()
+
+
+def test_nothing_is_leaked(serve: Serve, uml: Uml) -> None:
+    device = serve(SCENARIO)
+    guest = uml("kasan", [device], append="kmemleak=on")
+    write_and_verify(guest, nodes(guest)["0:0"])
+    guest.run("sg_reset -H /dev/sg0", check=True)
+    name = guest.out(f"basename {DRIVER}/virtio*")
+    guest.run(f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind", check=True)
+    guest.settle()
+    assert "virtio_scsi_rs" not in guest.leaks()
+    guest.unload()
+    assert "virtio_scsi_rs" not in guest.leaks()
