@@ -27,6 +27,8 @@ class Job:
     written: int
     reads: int
     read: int
+    # Seconds from its submission to its completion.
+    slowest_read: float
     error: int
     result: Result
 
@@ -43,6 +45,7 @@ class Job:
             written=write["io_bytes"],
             reads=read["total_ios"],
             read=read["io_bytes"],
+            slowest_read=read["lat_ns"]["max"] / 1e9,
             error=job["error"],
             result=result,
         )
