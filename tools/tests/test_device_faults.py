@@ -158,6 +158,12 @@ def test_aborts(shared: Shared, answer: str) -> None:
     assert shared.device.since(mark, "wait", "answer", rule="tmf"), "the rule did not act"
     for number in range(3):
         assert shared.read(number) == 0
+    # A function that is carried out late would meet the next test's command.
+    late = {"state": "delayed"}.items()
+    shared.device.wait_for(
+        lambda: not [one for one in shared.device("waiting")["waiting"] if late <= one.items()],
+        why="functions that were late",
+    )
 
 
 def test_a_function_answered_twice(shared: Shared) -> None:
