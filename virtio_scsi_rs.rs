@@ -28,17 +28,14 @@ use kernel::{
 use crate::{
     events::EventQueue,
     queues::{
+        config,
         limits::{
-            offset,
             Adjustments,
-            Config,
             DeviceLimits,
-            Layout,
             Refusal,
             RingLimits,
             Settings, //
         },
-        wire,
         ControlQueue,
         Initiator,
         Policy,
@@ -48,7 +45,6 @@ use crate::{
         Shared, //
     },
     scsi_glue::{
-        possible_queues,
         Driver as _,
         Host,
         Parameters,
@@ -110,9 +106,6 @@ const VIRTIO_SCSI_F_HOTPLUG: c_uint = 1;
 
 /// The device tells when something about a logical unit changes.
 const VIRTIO_SCSI_F_CHANGE: c_uint = 2;
-
-/// Commands can have protection information.
-const VIRTIO_SCSI_F_T10_PI: c_uint = 3;
 
 virtio_glue::virtio_device_table!(ID_TABLE, [DeviceId::any_vendor(VIRTIO_ID_SCSI)]);
 
@@ -180,62 +173,10 @@ struct DeviceData {
 /// How many virtqueues there are besides the request queues: controlq and eventq.
 const OTHER_QUEUES: usize = Initiator::OTHER_INTERRUPTS as usize;
 
-/// Reads the configuration space, each field once.
-fn read_config(dev: &Device<device::Bound>) -> Config {
-    Config {
-        num_queues: dev.read_config32(offset::NUM_QUEUES),
-        seg_max: dev.read_config32(offset::SEG_MAX),
-        max_sectors: dev.read_config32(offset::MAX_SECTORS),
-        cmd_per_lun: dev.read_config32(offset::CMD_PER_LUN),
-        event_info_size: dev.read_config32(offset::EVENT_INFO_SIZE),
-        max_target: dev.read_config16(offset::MAX_TARGET),
-        max_lun: dev.read_config32(offset::MAX_LUN),
-    }
-}
-
-/// Reads the configuration space and checks it.
-fn read_limits(
-    dev: &Device<device::Bound>,
-    adjustments: &mut Adjustments,
-) -> Result<DeviceLimits, Refusal> {
-    DeviceLimits::new(
-        &read_config(dev),
-        &settings(),
-        possible_queues(u32::MAX),
-        adjustments,
-    )
-}
-
-/// Sets the sizes of CDB and sense data, and reads what became of it.
-fn set_layout(
-    dev: &Device<device::Bound>,
-    adjustments: &mut Adjustments,
-) -> Result<Layout, Refusal> {
-    dev.write_config32(offset::CDB_SIZE, wire::CDB_MAX as u32);
-    dev.write_config32(offset::SENSE_SIZE, wire::SENSE_WANTED);
-
-    Layout::new(
-        dev.read_config32(offset::CDB_SIZE),
-        dev.read_config32(offset::SENSE_SIZE),
-        dev.has_feature(VIRTIO_SCSI_F_T10_PI),
-        adjustments,
-    )
-}
-
 /// Says why a device cannot be served.
 fn refuse(dev: &Device<device::Bound>, refusal: Refusal) -> Error {
     dev_err!(dev, "the device cannot be served: {refusal}\n");
     EINVAL
-}
-
-/// Says what the driver makes of odd values.
-fn tell_adjustments(dev: &Device<device::Bound>, adjustments: &Adjustments) {
-    if !adjustments.is_empty() {
-        dev_warn!(
-            dev,
-            "taking what the device offers differently: {adjustments}\n"
-        );
-    }
 }
 
 /// Builds all there is for a device, and adds its host to the system.
@@ -250,7 +191,8 @@ fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>>
         return Err(EINVAL);
     }
 
-    let limits = read_limits(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
+    let limits = config::read_limits(dev, &settings(), &mut adjustments)
+        .map_err(|refusal| refuse(dev, refusal))?;
     let queues = QueueCounts {
         interrupt: limits.interrupt_queues,
         polled: limits.polled_queues,
@@ -276,7 +218,8 @@ fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>>
     let virtqueues = Arc::pin_init(Virtqueues::new(dev.into(), handlers), GFP_KERNEL)?;
     virtqueues.create(dev, usize::MAX, Initiator::OTHER_INTERRUPTS)?;
 
-    let layout = set_layout(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
+    let layout =
+        config::set_layout(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
     let ring = RingLimits::new(
         &limits,
         requests.iter().map(|queue| queue.size()).min().unwrap_or(0),
@@ -286,7 +229,7 @@ fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>>
     )
     .map_err(|refusal| refuse(dev, refusal))?;
 
-    tell_adjustments(dev, &adjustments);
+    config::tell_adjustments(dev, &adjustments);
     dev_info!(
         dev,
         "{}/0/{} default/read/poll queues\n",
@@ -346,7 +289,8 @@ fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>>
 /// A device that comes back with less than the midlayer was told cannot be served any more.
 fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     let mut adjustments = Adjustments::default();
-    let now = read_limits(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
+    let now = config::read_limits(dev, &settings(), &mut adjustments)
+        .map_err(|refusal| refuse(dev, refusal))?;
     let before = data.initiator.request_queue_count();
     let count = before.min(now.interrupt_queues + now.polled_queues);
 
@@ -363,7 +307,8 @@ fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     }
     data.initiator.set_present(count);
 
-    let layout = set_layout(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
+    let layout =
+        config::set_layout(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
     let size = data
         .initiator
         .request_queues()
@@ -386,6 +331,18 @@ fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     Ok(())
 }
 
+/// Ends all commands of a device that was taken away without notice, and takes no more.
+fn vanish(dev: &Device<device::Bound>, data: &DeviceData) {
+    let mut phase = data.phase.lock();
+
+    if *phase != Phase::Gone {
+        dev_warn!(dev, "the device is not there any more\n");
+    }
+    data.shared.give_up();
+    data.virtqueues.delete();
+    *phase = Phase::Gone;
+}
+
 impl virtio_glue::Driver for VirtioScsi {
     type Data = DeviceData;
 
@@ -394,7 +351,7 @@ impl virtio_glue::Driver for VirtioScsi {
         VIRTIO_SCSI_F_HOTPLUG,
         VIRTIO_SCSI_F_CHANGE,
         #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-        VIRTIO_SCSI_F_T10_PI,
+        config::VIRTIO_SCSI_F_T10_PI,
     ];
 
     fn resetter(data: Pin<&DeviceData>) -> &Resetter {
@@ -425,7 +382,13 @@ impl virtio_glue::Driver for VirtioScsi {
         }
     }
 
-    fn quiesce(_dev: &Device<device::Bound>, data: Pin<&DeviceData>) -> Result {
+    fn quiesce(dev: &Device<device::Bound>, data: Pin<&DeviceData>) -> Result {
+        if dev.is_gone() {
+            // Who asks would wait for the reset of a device that is not there.
+            vanish(dev, data.get_ref());
+            return Err(ENODEV);
+        }
+
         let mut phase = data.phase.lock();
 
         match *phase {
@@ -470,7 +433,11 @@ impl virtio_glue::Driver for VirtioScsi {
         data.shared.give_up();
     }
 
-    fn unbind(_dev: &Device<device::Core<'_>>, data: Pin<&DeviceData>) {
+    fn unbind(dev: &Device<device::Core<'_>>, data: Pin<&DeviceData>) {
+        if data.virtqueues.are_lost() {
+            // Then nothing that the removal sends or waits for takes any time.
+            vanish(dev, data.get_ref());
+        }
         data.events.stop();
         data.shared.set_healing(None);
 

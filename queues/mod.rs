@@ -9,7 +9,7 @@
 //! `recovery.rs` is what becomes of commands that are not answered.
 //!
 //! `wire.rs` is the bytes, `response.rs` what the answers mean, `limits.rs` what the device may
-//! ask of the driver. These three know nothing of the kernel.
+//! ask of the driver. These three know nothing of the kernel. `config.rs` reads what the latter is about.
 
 mod control;
 mod initiator;
@@ -18,6 +18,7 @@ mod removal;
 mod request;
 mod shared;
 
+pub mod config;
 pub mod limits;
 pub mod response;
 pub mod wire;

@@ -31,6 +31,25 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     pub(super) fn as_raw(&self) -> *mut bindings::virtio_device {
         self.0.get()
     }
+
+    /// Returns the device status: `VIRTIO_CONFIG_S_*`.
+    fn status(&self) -> u32 {
+        // SAFETY: By the type invariant the device is valid, and every device has `config`.
+        let get_status = unsafe { (*(*self.as_raw()).config).get_status };
+
+        get_status.map_or(0, |get_status| {
+            // SAFETY: By the type invariant the device is valid.
+            unsafe { get_status(self.as_raw()) }.into()
+        })
+    }
+
+    /// Returns whether the device was taken away without notice. Any context.
+    ///
+    /// Reading from a PCI device that is not there gives ones, and no device has all bits of its
+    /// status set. Such a device must not be reset: that waits until the status reads as zero.
+    pub fn is_gone(&self) -> bool {
+        self.status() == u8::MAX.into()
+    }
 }
 
 impl Device<device::Bound> {
@@ -96,19 +115,10 @@ impl Device<device::Bound> {
     }
 
     /// Returns whether the device has asked to be reset (`DEVICE_NEEDS_RESET`). Any context.
+    ///
+    /// A device that is gone asks for nothing.
     pub fn needs_reset(&self) -> bool {
-        self.status() & bindings::VIRTIO_CONFIG_S_NEEDS_RESET != 0
-    }
-
-    /// Returns the device status: `VIRTIO_CONFIG_S_*`.
-    fn status(&self) -> u32 {
-        // SAFETY: By the type invariant the device is valid, and every device has `config`.
-        let get_status = unsafe { (*(*self.as_raw()).config).get_status };
-
-        get_status.map_or(0, |get_status| {
-            // SAFETY: By the type invariant the device is valid.
-            unsafe { get_status(self.as_raw()) }.into()
-        })
+        !self.is_gone() && self.status() & bindings::VIRTIO_CONFIG_S_NEEDS_RESET != 0
     }
 
     /// Sets `DRIVER_OK`, unless it is set: from here on the device may be notified.

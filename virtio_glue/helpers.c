@@ -17,6 +17,11 @@ void virtio_helper_device_ready(struct virtio_device *vdev)
 	virtio_device_ready(vdev);
 }
 
+void virtio_helper_synchronize_cbs(struct virtio_device *vdev)
+{
+	virtio_synchronize_cbs(vdev);
+}
+
 bool virtio_helper_has_feature(const struct virtio_device *vdev, unsigned int bit)
 {
 	return virtio_has_feature(vdev, bit);

@@ -19,6 +19,7 @@ int virtio_helper_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 			   struct virtqueue *vqs[], struct virtqueue_info infos[],
 			   struct irq_affinity *affinity);
 void virtio_helper_device_ready(struct virtio_device *vdev);
+void virtio_helper_synchronize_cbs(struct virtio_device *vdev);
 bool virtio_helper_has_feature(const struct virtio_device *vdev, unsigned int bit);
 bool virtio_helper_is_little_endian(struct virtio_device *vdev);
 u16 virtio_helper_cread16(struct virtio_device *vdev, unsigned int offset);

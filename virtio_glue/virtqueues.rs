@@ -77,6 +77,8 @@ unsafe trait Slot: Send + Sync {
 
     fn stop(&self);
 
+    fn is_broken(&self) -> bool;
+
     fn take(&self) -> Option<NonNull<bindings::virtqueue>>;
 
     /// # Safety
@@ -110,6 +112,10 @@ unsafe impl<H: Handler> Slot for H {
 
     fn stop(&self) {
         self.virtqueue().lock().stop();
+    }
+
+    fn is_broken(&self) -> bool {
+        self.virtqueue().lock().is_broken()
     }
 
     fn take(&self) -> Option<NonNull<bindings::virtqueue>> {
@@ -253,7 +259,17 @@ impl Virtqueues {
         }
     }
 
-    /// Resets the device, hands what it had not used to [`Handler::unused`], and deletes the
+    /// Returns whether the device was taken away without notice, or somebody has said so: what the
+    /// transport finds missing, it marks as broken with all its virtqueues.
+    ///
+    /// Process context.
+    pub fn are_lost(&self) -> bool {
+        let live = self.live.lock();
+
+        *live && (self.dev.is_gone() || self.slots.iter().all(|slot| slot.is_broken()))
+    }
+
+    /// Resets the device, unless it is gone, hands what it had not used to [`Handler::unused`], and deletes the
     /// virtqueues. Does nothing if there are none.
     ///
     /// Process context. When it returns no callback runs and none will.
@@ -272,10 +288,17 @@ impl Virtqueues {
         wait_for_rcu();
 
         // After this the device does not touch memory any more, and no callback runs.
-        //
-        // SAFETY: The device is valid, and it is still bound to this driver, because its
-        // virtqueues exist.
-        unsafe { bindings::virtio_reset_device(self.dev.as_raw()) };
+        if self.dev.is_gone() {
+            // SAFETY: The device is valid, and it is still bound to this driver, because its
+            // virtqueues exist.
+            unsafe {
+                bindings::virtio_break_device(self.dev.as_raw());
+                bindings::virtio_helper_synchronize_cbs(self.dev.as_raw());
+            }
+        } else {
+            // SAFETY: As above.
+            unsafe { bindings::virtio_reset_device(self.dev.as_raw()) };
+        }
 
         for slot in &self.slots {
             // What it has used up to the reset counts as used.

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Devices that are pulled out without notice: nothing waits for what nobody will answer."""
+
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import Boots
+from guest import Controller, Disk, Guest, fio
+from test_events import GOING
+
+# The port's own way to take note of what is plugged in, which is how a device can go unannounced.
+NATIVE_HOTPLUG = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
+PORTS = [{"driver": "pcie-root-port", "id": f"port{n}", "chassis": n + 1} for n in range(2)]
+READ = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "time_based": True, "runtime": 600}
+
+# Offsets and bits of include/uapi/linux/pci_regs.h.
+CAPABILITY_LIST, EXPRESS, SLOT_CONTROL = 0x34, 0x10, 0x18
+INTERRUPT, INDICATOR_OFF, POWER_OFF = 0x20, 0x300, 0x400
+
+
+def pull_out(guest: Guest) -> None:
+    """Takes the power from the slot behind the kernel's back.
+
+    The slot says nothing of it before the power is on again: the kernel believes that it has nothing to do
+    with a slot that it finds without power.
+    """
+    host = guest.host("scsi0")
+    port = guest.out(f"readlink -f /sys/class/scsi_host/host{host}/device/../../..")
+    config = guest.pull(f"{port}/config")
+    at = config[CAPABILITY_LIST]
+    while config[at] != EXPRESS:
+        at = config[at + 1]
+        assert at, "the port has no PCI Express capability"
+    at += SLOT_CONTROL
+    (control,) = struct.unpack_from("<H", config, at)
+    off = (control | INDICATOR_OFF | POWER_OFF) & ~INTERRUPT
+    writes = "; ".join(
+        f"printf '\\x{value & 255:02x}\\x{value >> 8:02x}' | dd of={port}/config bs=2 seek={at // 2}"
+        for value in (off, control)
+    )
+    with guest.qmp.listen("DEVICE_DELETED") as events:
+        guest.run(writes, check=True)
+        events.wait(20, lambda event: event["data"].get("device") == "scsi0")
+
+
+@pytest.mark.parametrize("depth", [1, 64])
+def test_surprise_removal_under_io(boot: Boots, scratch: Path, depth: int) -> None:
+    """Commands in flight end at once, and so does the removal; another device does not notice."""
+    controllers = [
+        Controller([Disk(0, 0), Disk(0, 1)], {"bus": "port0"}),
+        Controller([Disk(0, 0, 8 << 20, scratch / "disk.img")], {"bus": "port1"}, id="scsi1"),
+    ]
+    guest = boot(controllers, devices=PORTS, args=NATIVE_HOTPLUG, allow=GOING)
+    jobs = [guest.spawn(fio.command(guest.node(disk), iodepth=depth, **READ)) for disk in guest.disks[:2]]
+    guest.wait_until("test $(awk '{ print $1 }' /sys/block/sda/stat) -gt 50")
+    began = time.monotonic()
+    pull_out(guest)
+    for job in jobs:
+        assert job.wait(30).rc != 0
+    guest.wait_until("test $(lsscsi | wc -l) -eq 1", 30)
+    guest.wait_until("! ps -eo stat,comm | grep -E '^D'", 30)
+    # The ladder, and the time that an unplugged controller gets to finish, are longer.
+    assert time.monotonic() - began < 8
+    fio.write_verified(guest, guest.out("ls -d /dev/sd*"), size="1M")
+    guest.unload()
