@@ -16,12 +16,13 @@ KDIR ?=
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run test test-uml shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
+.PHONY: help run test test-uml compare shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
 	@echo "make test             all checks and tests; TESTS='-k smoke' chooses guest tests"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers; builds two kernels first, ten minutes each"
+	@echo "make compare          build/compare.md: tests with the scripted device, the C driver and ours side by side"
 	@echo "make shell            a shell in a virtual machine with the module and some disks"
 	@echo
 	@echo "make modules          build/\$$(KERNEL)/virtio_scsi_rs.ko for Debian's stock kernel"
@@ -46,6 +47,9 @@ test:
 
 test-uml:
 	@$(in_toolbox) env UML=1 python3 -m pytest tools/tests/test_uml.py tools/tests/test_uml_device.py
+
+compare:
+	@$(in_toolbox) tools/compare $(TESTS)
 
 shell:
 	@tools/shell

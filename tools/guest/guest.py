@@ -3,6 +3,7 @@
 
 import base64
 import functools
+import os
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,38 @@ from .machine import Machine
 
 OUR_MODULE = "/lib/ours/virtio_scsi_rs.ko"
 CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A driver as the guest knows it."""
+
+    name: str
+    path: str
+
+    @property
+    def sysfs(self) -> str:
+        """Its folder, with `bind` and `unbind`."""
+        return f"/sys/bus/virtio/drivers/{self.name}"
+
+
+DRIVERS = {
+    "ours": Driver("virtio_scsi_rs", OUR_MODULE),
+    "c": Driver(initramfs.C_DRIVER, initramfs.C_DRIVER_PATH),
+}
+
+
+def chosen() -> str:
+    """Whose driver guests get if nobody says otherwise: DRIVER=virtio_scsi asks for the kernel's own."""
+    name = os.environ.get("DRIVER") or DRIVERS["ours"].name
+    for module, driver in DRIVERS.items():
+        if driver.name == name:
+            return module
+    known = " or ".join(driver.name for driver in DRIVERS.values())
+    raise SystemExit(f"DRIVER={name}: it can be {known}")
+
+
+MODULE = chosen()
 # A processor runs into the breakpoint of a kernel that patches its own code, after that has been taken out
 # again: a known, rare fault of QEMU's emulation, long before a driver of ours is loaded.
 EMULATION_FAULT = "Oops: int3"
@@ -113,13 +146,15 @@ class Guest:
     be clean, apart from lines that match a pattern of `allow`.
     """
 
+    driver = DRIVERS[MODULE]
+
     def __init__(
         self,
         log_dir: Path,
         controllers: Sequence[Controller] = (),
         *,
         kernel: str = paths.SERIES,
-        module: str | None = "ours",
+        module: str | None = MODULE,
         parameters: str = "",
         smp: int = 2,
         memory: int = 1024,
@@ -134,6 +169,7 @@ class Guest:
     ) -> None:
         if module not in ("ours", "c", None):
             raise ValueError(f"module is {module!r}; it can be 'ours', 'c' or None")
+        self.driver = DRIVERS[module or MODULE]
         self.log_dir = log_dir
         self.module = module
         self.parameters = parameters
@@ -242,16 +278,17 @@ class Guest:
         self.agent("guest-ping")
         self.boot_seconds = time.monotonic() - self.machine.began
 
-    def load(self, module: str = "ours", parameters: str = "") -> Result:
-        """Loads our module or the kernel's own driver, and waits until the disks were looked for."""
-        path = OUR_MODULE if module == "ours" else initramfs.C_DRIVER_PATH
-        result = self.run(f"insmod {path} {parameters}".strip(), check=True)
+    def load(self, module: str = "", parameters: str = "") -> Result:
+        """Loads the guest's driver, our module or the kernel's own, and waits until the disks were looked
+        for."""
+        driver = DRIVERS[module] if module else self.driver
+        result = self.run(f"insmod {driver.path} {parameters}".strip(), check=True)
         self.settle()
         return result
 
-    def unload(self, module: str = "ours") -> Result:
-        name = "virtio_scsi_rs" if module == "ours" else initramfs.C_DRIVER
-        return self.run(f"rmmod {name}", check=True)
+    def unload(self, module: str = "") -> Result:
+        driver = DRIVERS[module] if module else self.driver
+        return self.run(f"rmmod {driver.name}", check=True)
 
     def settle(self, timeout: float = 60) -> None:
         """Waits until every disk that is plugged in has its device node: the kernel scans on its own time."""
@@ -271,6 +308,12 @@ class Guest:
 
     def agent_may_be_lost(self) -> None:
         """From here on the guest may take no commands; its log is not checked at the end."""
+        self._log_ended = True
+
+    def give_up(self) -> None:
+        """A test failed: the log is kept, and not checked, as what is wrong is known already."""
+        if not self._log_ended:
+            self._save_log()
         self._log_ended = True
 
     def end(self) -> None:

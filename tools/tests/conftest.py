@@ -9,16 +9,22 @@ boot            makes guests: boot([Controller(...)], smp=4, ...) returns one th
 kernel          the series under test
 boot_shared     the same with module scope, for a guest that several tests use; scratch_shared
                 goes with it. Its kernel log is checked after each test.
+serve           starts scripted devices; serve_shared goes with boot_shared
 uml             makes User-Mode Linux guests with sanitizers: uml("kasan", [device], ...), ended and checked
                 when the test ends
+
+DRIVER=virtio_scsi in the environment has all guests run the kernel's own driver; TEST_SECONDS=120 bounds the
+time of each test. tools/compare uses both. After a test that failed, the next one gets new shared guests.
 """
 
 import functools
+import itertools
 import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +32,29 @@ import pytest
 
 from guest import Guest, paths
 from guest.device import TestDevice
+from guest.guest import DRIVERS, MODULE
 from guest.uml import UmlGuest
 
 # Their kernels take ten minutes each to build: `make test-uml` runs them.
 collect_ignore_glob = [] if os.environ.get("UML") else ["test_uml*.py"]
 
 LOGS = paths.LOGS / "tests"
+OURS = MODULE == "ours"
+# Seconds that a test may take; 0: as long as it wants.
+TEST_SECONDS = float(os.environ.get("TEST_SECONDS") or 0)
+# What needs our module, by the beginning of a test's name, and why.
+NEEDS_OURS = {
+    "test_libiscsi.py": "runs both drivers by itself",
+    "test_lifecycle.py": "is about loading and binding our module",
+    "test_parameters.py": "is about our module's parameters",
+    "test_sg3_": "names our module, and runs both drivers by itself",
+    "test_smoke.py": "names our module",
+    "test_events.py::test_unload_and_unbind": "loads our module by its name",
+    "test_events.py::test_without_the_feature": "is about our module's messages",
+    "test_virtme.py": "installs our module",
+}
+# Our module's parameters that only set times, so that a test makes sense for a driver without them.
+TIMES = re.compile(r"(recovery_step=\d+ ?)*")
 
 
 def folder_of(node: pytest.Item | pytest.Collector | Any) -> Path:
@@ -54,6 +77,17 @@ def _fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+@functools.cache
+def _times(node: pytest.Item | pytest.Collector, what: str) -> Iterator[int]:
+    return itertools.count(1)
+
+
+def _again(request: pytest.FixtureRequest, what: str) -> str:
+    """What tells the logs apart of guests that a test file got one after the other."""
+    count = next(_times(request.node, what))
+    return f"-{count}" if count > 1 else ""
 
 
 @pytest.fixture
@@ -80,25 +114,43 @@ class Boots:
         self.guests: list[Guest] = []
 
     def __call__(self, *args: Any, **options: Any) -> Guest:
+        module = options.setdefault("module", MODULE)
+        if not OURS and module != "ours":
+            parameters = options.pop("parameters", "")
+            if not TIMES.fullmatch(parameters):
+                pytest.skip(f"is about a parameter of our module: {parameters}")
+            # What it says of a device that misbehaves, as the tests allow ours to.
+            options["allow"] = [*options.get("allow", ()), rf"{DRIVERS[MODULE].name} virtio\d+: "]
         count = len(self.guests) + 1
         folder = self.folder if count == 1 else self.folder / f"boot-{count}"
         guest = self.stack.enter_context(Guest(folder, *args, **options))
         self.guests.append(guest)
         return guest
 
+    def give_up(self) -> None:
+        for guest in self.guests:
+            guest.give_up()
+
 
 @pytest.fixture
-def boot(module: Path, logs: Path) -> Iterator[Boots]:
+def boot(module: Path, logs: Path, request: pytest.FixtureRequest) -> Iterator[Boots]:
     boots = Boots(logs)
     with boots.stack:
         yield boots
+        if getattr(request.node, "failed", False):
+            boots.give_up()
 
 
 @pytest.fixture(scope="module")
 def boot_shared(module: Path, request: pytest.FixtureRequest) -> Iterator[Boots]:
-    boots = Boots(_fresh(folder_of(request.node)))
+    folder = folder_of(request.node)
+    again = _again(request, "boot")
+    boots = Boots(folder / again.strip("-") if again else _fresh(folder))
+    failed = request.session.testsfailed
     with boots.stack:
         yield boots
+        if request.session.testsfailed > failed:
+            boots.give_up()
 
 
 @pytest.fixture
@@ -112,7 +164,7 @@ def serve(logs: Path) -> Iterator[Callable[..., TestDevice]]:
 def serve_shared(request: pytest.FixtureRequest) -> Iterator[Callable[..., TestDevice]]:
     """The same for `boot_shared`. The device's log is beside the folder that the guest clears for its own."""
     folder = LOGS / "devices"
-    name = folder_of(request.node).name
+    name = folder_of(request.node).name + _again(request, "device")
     with ExitStack() as stack:
         yield lambda *args, **options: stack.enter_context(TestDevice(folder, *args, name=name, **options))
 
@@ -120,7 +172,7 @@ def serve_shared(request: pytest.FixtureRequest) -> Iterator[Callable[..., TestD
 @pytest.fixture(autouse=True)
 def _shared_logs_stay_clean(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    if "boot_shared" in request.fixturenames:
+    if "boot_shared" in request.fixturenames and not getattr(request.node, "failed", False):
         for guest in request.getfixturevalue("boot_shared").guests:
             guest.assert_clean_log()
 
@@ -165,3 +217,48 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         item.failed = True
         folders = [folder for folder in (folder_of(item), folder_of(item.parent)) if folder.exists()]
         report.sections.append(("logs", "\n".join(str(folder) for folder in folders)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what makes no sense with the kernel's own driver."""
+    for item in items:
+        name = item.nodeid.removeprefix("tools/tests/")
+        for start, why in NEEDS_OURS.items():
+            if not OURS and name.startswith(start):
+                item.add_marker(pytest.mark.skip(reason=f"{why} (DRIVER={DRIVERS[MODULE].name})"))
+
+
+class TooSlow(Exception):
+    """A test took longer than TEST_SECONDS."""
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    def ring(*_: object) -> None:
+        raise TooSlow(f"not done after {TEST_SECONDS:g} s")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, TEST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with _bounded():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """A guest in which a test failed is no good for the next one, nor is its device."""
+    failed = True
+    try:
+        result = yield
+        failed = getattr(item, "failed", False)
+        return result
+    finally:
+        if failed:
+            item.session._setupstate.teardown_exact(item.session)

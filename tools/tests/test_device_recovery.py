@@ -73,11 +73,11 @@ def test_unbinding_the_controller_under_held_io(
     hold(device, guest, 1, functions)
     name = guest.out("basename $(readlink -f /sys/class/scsi_host/host*/device/..)")
     began = time.monotonic()
-    guest.run(f"echo {name} >/sys/bus/virtio/drivers/virtio_scsi_rs/unbind", timeout=60, check=True)
+    guest.run(f"echo {name} >{guest.driver.sysfs}/unbind", timeout=60, check=True)
     assert time.monotonic() - began < 30
     nobody_is_stuck(guest)
     device("clear_rules")
-    guest.run(f"echo {name} >/sys/bus/virtio/drivers/virtio_scsi_rs/bind", timeout=60, check=True)
+    guest.run(f"echo {name} >{guest.driver.sysfs}/bind", timeout=60, check=True)
     guest.wait_until("test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq 3")
     guest.run(f"dd if={node(guest, 1)} of=/dev/null bs=64k count=4 iflag=direct", check=True)
 
