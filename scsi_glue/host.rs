@@ -312,8 +312,16 @@ impl<T: Driver> Host<T> {
         }
 
         for unit in self.logical_units() {
-            // SAFETY: The device is valid, because `unit` holds a reference.
-            unsafe { bindings::scsi_change_queue_depth(unit.as_ptr().as_ptr(), most.into()) };
+            let sdev = unit.as_ptr().as_ptr();
+
+            // The midlayer raises the depth again while all goes well, up to the second one.
+            //
+            // SAFETY: The device is valid, because `unit` holds a reference. Others read the
+            // field, and get the old value or the new one.
+            unsafe {
+                bindings::scsi_change_queue_depth(sdev, most.into());
+                (&raw mut (*sdev).max_queue_depth).write_volatile(most.unsigned_abs());
+            }
         }
     }
 

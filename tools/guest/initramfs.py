@@ -30,7 +30,18 @@ ip pr
 # Modules of the stock kernel, with what they depend on; loaded in this order by init.
 MODULES = ["scsi_mod", "sd_mod", "sr_mod", "sg", "isofs", "virtio_mmio"]
 # Modules that are there for who asks.
-MORE_MODULES = ["loop", "dm_mod", "dm_crypt", "nls_utf8", "nls_ascii", "udf", "xfs", "btrfs", "scsi_debug"]
+MORE_MODULES = [
+    "virtio_blk",
+    "loop",
+    "dm_mod",
+    "dm_crypt",
+    "nls_utf8",
+    "nls_ascii",
+    "udf",
+    "xfs",
+    "btrfs",
+    "scsi_debug",
+]
 # The kernel's own driver for the device is kept where nothing loads it by itself.
 C_DRIVER = "virtio_scsi"
 C_DRIVER_PATH = "/lib/c-driver/virtio_scsi.ko"
