@@ -438,10 +438,11 @@ impl virtio_glue::Driver for VirtioScsi {
             // Then nothing that the removal sends or waits for takes any time.
             vanish(dev, data.get_ref());
         }
+
+        // What is under way for events waits for the device, too.
+        let guard = RemovalGuard::start(data.initiator.clone(), data.virtqueues.clone());
         data.events.stop();
         data.shared.set_healing(None);
-
-        let guard = RemovalGuard::start(data.initiator.clone(), data.virtqueues.clone());
         data.host.remove();
         drop(guard);
 

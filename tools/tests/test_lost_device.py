@@ -3,18 +3,21 @@
 
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from conftest import Boots
 from guest import Controller, Disk, Guest, fio
+from guest.device import TestDevice
 from test_events import GOING
 
 # The port's own way to take note of what is plugged in, which is how a device can go unannounced.
 NATIVE_HOTPLUG = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
 PORTS = [{"driver": "pcie-root-port", "id": f"port{n}", "chassis": n + 1} for n in range(2)]
 READ = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "time_based": True, "runtime": 600}
+DRIVER = "/sys/bus/virtio/drivers/virtio_scsi_rs"
 
 # Offsets and bits of include/uapi/linux/pci_regs.h.
 CAPABILITY_LIST, EXPRESS, SLOT_CONTROL = 0x34, 0x10, 0x18
@@ -65,4 +68,24 @@ def test_surprise_removal_under_io(boot: Boots, scratch: Path, depth: int) -> No
     # The ladder, and the time that an unplugged controller gets to finish, are longer.
     assert time.monotonic() - began < 8
     fio.write_verified(guest, guest.out("ls -d /dev/sd*"), size="1M")
+    guest.unload()
+
+
+def test_unbinding_while_events_are_handled_by_a_silent_device(
+    serve: Callable[..., TestDevice], boot: Boots
+) -> None:
+    """Looking for changes sends commands to each logical unit, none of which is answered any more."""
+    device = serve({"unit": [{"lun": lun} for lun in range(4)]})
+    guest = boot(
+        **device.door("scsi"), parameters="recovery_step=4", allow=[*GOING, r"virtio_scsi_rs virtio"]
+    )
+    guest.wait_until("test $(ls -d /sys/block/sd* | wc -l) -eq 4")
+    name = guest.out("basename $(readlink -f /sys/class/scsi_host/host*/device/..)")
+    device.rule("functions", {"on": "tmf"}, drop=True)
+    device.rule("commands", {}, drop=True)
+    device("event", event=0, missed=True)
+    device.wait_for(lambda: device.lines("wait", rule="commands"), why="commands in flight")
+    took = guest.run(f"echo {name} >{DRIVER}/unbind", timeout=90, check=True).seconds
+    # The time of one step, and not that of a ladder for each command.
+    assert took < 4 + 5, took
     guest.unload()
