@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,6 +47,9 @@ MORE_MODULES = [
 C_DRIVER = "virtio_scsi"
 C_DRIVER_PATH = "/lib/c-driver/virtio_scsi.ko"
 
+# How long an image is kept after its last use.
+KEEP_SECONDS = 86400
+
 LIBRARIES = ["libnss_files.so.2"]
 FILES = ["/etc/mke2fs.conf", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/usr/share/misc/magic.mgc"]
 
@@ -63,13 +67,22 @@ def base_image(kernel: paths.Kernel) -> Path:
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (image.exists() and size.exists() and size.read_text() == str(image.stat().st_size)):
-            for old in folder.glob(f"{kernel.series}-*"):
-                old.unlink()
+            _remove_old(folder)
             with tempfile.TemporaryDirectory(dir=folder) as staging:
                 _stage(Path(staging), kernel)
                 pack(Path(staging), image)
             size.write_text(str(image.stat().st_size))
+        else:
+            image.touch()
     return image
+
+
+def _remove_old(folder: Path) -> None:
+    """Other clones use the same folder, so an image stays for as long as somebody may want it again."""
+    for old in folder.glob("*.cpio"):
+        if old.stat().st_mtime < time.time() - KEEP_SECONDS:
+            old.with_suffix(".size").unlink(missing_ok=True)
+            old.unlink()
 
 
 def pack(tree: Path, image: Path) -> None:
