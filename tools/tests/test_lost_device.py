@@ -89,3 +89,35 @@ def test_unbinding_while_events_are_handled_by_a_silent_device(
     # The time of one step, and not that of a ladder for each command.
     assert took < 4 + 5, took
     guest.unload()
+
+
+def test_the_bound_of_recovery(serve: Callable[..., TestDevice], boot: Boots) -> None:
+    """A device falls silent with many commands in flight: all are back when the README says so."""
+    step, timeout, depth = 2, 3, 32
+    device = serve({"unit": [{"size": "8M"}, {"lun": 1, "size": "8M"}]})
+    guest = boot(
+        **device.door("scsi"), parameters=f"recovery_step={step}", allow=[*GOING, r"virtio_scsi_rs virtio"]
+    )
+    guest.wait_until("test $(ls -d /sys/block/sd* | wc -l) -eq 2")
+    guest.run(f"for f in /sys/block/sd*/device/timeout; do echo {timeout} >$f; done", check=True)
+    device.rule("commands", {"opcode": "READ_10", "times": 2 * depth}, drop=True)
+    device.rule("functions", {"on": "tmf"}, drop=True)
+    read = {
+        "rw": "read",
+        "bs": "4k",
+        "ioengine": "libaio",
+        "direct": 1,
+        "iodepth": depth,
+        "number_ios": depth,
+    }
+    mark = device.mark()
+    jobs = [guest.spawn(fio.command(f"/dev/{disk}", **read)) for disk in ("sda", "sdb")]
+    for job in jobs:
+        assert fio.Job.of(job.wait(60, check=True)).error == 0
+    lost = device.since(mark, "wait", rule="commands")
+    assert len(lost) == 2 * depth
+    took = device.since(mark, "queue_start")[-1]["t"] - lost[0]["t"]
+    # Its time-out, of which the block layer makes up to two seconds more, and what the README says.
+    bound = timeout + 2 + 1 + 3 * step
+    # An emulated reset takes its time.
+    assert bound - 3 < took < bound + 1, took
