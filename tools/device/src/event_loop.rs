@@ -195,8 +195,7 @@ impl Loop {
             }
             KICKS..CLIENTS => {
                 let index = (token - KICKS) as usize;
-                device.rings[index].take_kick();
-                device.service(index);
+                device.kicked(index);
             }
             client => self.client(device, client),
         }

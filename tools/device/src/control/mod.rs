@@ -148,6 +148,7 @@ fn carry_out(device: &mut Device, order: Order) -> Result<Value, String> {
                 device.service(queue);
             }
         }
+        Order::IgnoreKicks { queue, count } => device.ring(queue)?.ignored_kicks = count,
         Order::Used { queue, id, len } => {
             let memory = device.memory.clone().ok_or("no driver is there")?;
             let ring = device.ring(queue)?;
@@ -166,7 +167,13 @@ fn carry_out(device: &mut Device, order: Order) -> Result<Value, String> {
                 device.ring(queue)?.notify(&memory, true)?;
             }
         }
-        Order::VringError { queue } => crate::ring::signal(device.ring(queue)?.error.as_mut()),
+        Order::VringError { queue } => {
+            let error = device.ring(queue)?.error.as_mut();
+            if error.is_none() {
+                return Err("the front-end gave no descriptor for it".into());
+            }
+            crate::ring::signal(error);
+        }
         Order::Stats => return Ok(stats(device)),
         Order::Mark { text } => device.log.line("mark", json!({"text": text})),
         Order::Disconnect => device.wish = Some(Wish::Disconnect),

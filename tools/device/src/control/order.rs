@@ -173,6 +173,14 @@ pub enum Order {
         /// Whether it runs.
         run: bool,
     },
+    /// The next notifications of a queue are lost.
+    IgnoreKicks {
+        /// Index
+        queue: usize,
+        /// How many; 0 ends it.
+        #[serde(default = "once")]
+        count: u64,
+    },
     /// Held requests are answered: those of a name, or all.
     Release {
         /// The name.

@@ -252,6 +252,17 @@ impl Device {
         self.log.line("disconnected", json!({}));
     }
 
+    /// The driver notified the device of a queue.
+    pub fn kicked(&mut self, index: usize) {
+        self.rings[index].take_kick();
+        if self.rings[index].ignored_kicks > 0 {
+            self.rings[index].ignored_kicks -= 1;
+            self.log.line("kick_ignored", json!({"queue": index}));
+        } else {
+            self.service(index);
+        }
+    }
+
     /// Takes what is new in a queue.
     pub fn service(&mut self, index: usize) {
         if let Err(error) = self.try_service(index) {

@@ -155,6 +155,8 @@ pub struct Ring {
     pub started: bool,
     /// Whether a script stopped it.
     pub paused: bool,
+    /// How many of the next notifications are lost.
+    pub ignored_kicks: u64,
     /// Counts how often it was set up anew; requests of earlier times are no more.
     pub generation: u64,
     /// Ids that were answered, newest last.
