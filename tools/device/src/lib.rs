@@ -7,6 +7,7 @@
 
 pub mod bytes;
 pub mod config_space;
+pub mod conformance;
 pub mod control;
 pub mod device;
 pub mod event_loop;

@@ -2,6 +2,7 @@
 
 //! The log: one JSON object in a line for everything that the driver did and that was answered.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,14 +10,16 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::conformance::Broken;
+
 /// Where the lines go.
 #[derive(Debug)]
 pub struct Log {
     file: Option<File>,
     began: Instant,
     number: u64,
-    /// How many lines told of a driver that broke a rule.
-    pub violations: u64,
+    /// Which rules the driver broke, and how often.
+    pub violations: BTreeMap<Broken, u64>,
 }
 
 impl Log {
@@ -26,7 +29,7 @@ impl Log {
             file: path.map(File::create).transpose()?,
             began: Instant::now(),
             number: 0,
-            violations: 0,
+            violations: BTreeMap::new(),
         })
     }
 
@@ -56,10 +59,10 @@ impl Log {
     }
 
     /// The driver broke a rule of the specification.
-    pub fn violation(&mut self, rule: &str, detail: Value) {
-        self.violations += 1;
+    pub fn violation(&mut self, rule: Broken, detail: Value) {
+        *self.violations.entry(rule).or_default() += 1;
         let mut fields = serde_json::Map::new();
-        fields.insert("rule".into(), rule.into());
+        fields.insert("rule".into(), rule.text().into());
         if let Value::Object(detail) = detail {
             fields.extend(detail);
         }

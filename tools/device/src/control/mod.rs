@@ -246,7 +246,7 @@ fn stats(device: &mut Device) -> Value {
     json!({
         "stats": device.stats, "rings": rings, "acked": format!("{:#x}", device.acked),
         "connected": device.memory.is_some(), "waiting": device.waiting().len(),
-        "event_buffers": device.events.buffers(), "violations": device.log.violations,
+        "event_buffers": device.events.buffers(), "violations": device.log.violations.values().sum::<u64>(),
     })
 }
 

@@ -9,6 +9,7 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::{Body, Device, InFlight, State, Timer};
 use crate::bytes::hex;
+use crate::conformance::Broken;
 use crate::ring::{address, length, read, write, Memory, Segment};
 use crate::rules::action::{Action, Corrupt, Id, Part, Write};
 use crate::scsi::{Command, Reply};
@@ -198,8 +199,7 @@ impl Device {
         match write(memory, pieces, offset, data) {
             Ok(written) => written,
             Err(error) => {
-                self.log
-                    .violation("buffers are in memory", json!({"error": error}));
+                self.log.violation(Broken::Buffers, json!({"error": error}));
                 0
             }
         }

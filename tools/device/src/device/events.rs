@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Device, Timer};
+use crate::conformance::Broken;
 use crate::ring::{length, write, Chain, Memory, Segment};
 use crate::wire::{event, feature, Address, Event, EVENTS_MISSED, EVENT_QUEUE, EVENT_SIZE};
 
@@ -74,19 +75,15 @@ impl Device {
         let size = length(&chain.inn);
         if !chain.out.is_empty() {
             let found = json!({"found": readable});
-            self.log
-                .violation("event buffers are device-writable", found);
+            self.log.violation(Broken::EventWritable, found);
         }
         if size < EVENT_SIZE {
-            self.log.violation(
-                "event buffers have at least 16 bytes",
-                json!({"found": size}),
-            );
+            self.log
+                .violation(Broken::EventSize, json!({"found": size}));
         }
         if size < self.space.event_info_size() {
             let found = json!({"found": size});
-            self.log
-                .violation("event buffers have event_info_size bytes", found);
+            self.log.violation(Broken::EventInfoSize, found);
         }
         self.events.buffers.push_back(chain);
         if let Some((event, used_len)) = self.events.waiting.pop_front() {

@@ -8,6 +8,7 @@ use serde_json::{json, Value};
 
 use super::{Body, Device, InFlight, State, Timer};
 use crate::bytes::hex;
+use crate::conformance::Broken;
 use crate::ring::{length, read, Chain, Memory, Segment};
 use crate::rules::matcher::On;
 use crate::rules::Request;
@@ -43,8 +44,7 @@ impl Device {
         let Some(header) = header else {
             let pieces =
                 json!({"queue": queue, "out": lengths(&chain.out), "in": lengths(&chain.inn)});
-            self.log
-                .violation("request is too short, or outside of memory", pieces);
+            self.log.violation(Broken::Header, pieces);
             let generation = self.rings[queue].generation;
             self.finish(memory, queue, generation, chain.id, 0, chain.entries);
             return;
@@ -95,25 +95,19 @@ impl Device {
         let detail = |value: Value| json!({"serial": serial, "found": value});
         let mut broken = Vec::new();
         if chain.disordered {
-            broken.push(("device-readable buffers come first", Value::Null));
+            broken.push((Broken::Order, Value::Null));
         }
         let room = length(&chain.inn);
         if room < RESPONSE_SIZE + self.space.sense_size() {
-            broken.push((
-                "there is room for the response and its sense data",
-                room.into(),
-            ));
+            broken.push((Broken::Room, room.into()));
         }
         if Address::of(&header.lun) == Address::Unknown || header.lun[4..] != [0; 4] {
-            broken.push((
-                "the LUN is in the format of 5.6.6.1",
-                hex(&header.lun).into(),
-            ));
+            broken.push((Broken::Lun, hex(&header.lun).into()));
         }
         for (rule, value) in [
-            ("task_attr is zero", header.task_attr),
-            ("prio is zero", header.prio),
-            ("crn is zero", header.crn),
+            (Broken::TaskAttribute, header.task_attr),
+            (Broken::Priority, header.prio),
+            (Broken::Reference, header.crn),
         ] {
             if value != 0 {
                 broken.push((rule, value.into()));
@@ -121,31 +115,25 @@ impl Device {
         }
         let end = cdb_length(&header.cdb).min(header.cdb.len());
         if header.cdb[end..].iter().any(|&byte| byte != 0) {
-            broken.push(("the CDB is padded with zeros", hex(&header.cdb).into()));
+            broken.push((Broken::Padding, hex(&header.cdb).into()));
         }
         let head = CommandHeader::size(self.protection(), self.space.cdb_size());
         let data_out = length(&chain.out) - head;
         let data_in = room.saturating_sub(RESPONSE_SIZE + self.space.sense_size());
         if header.pi_out as usize > data_out || header.pi_in as usize > data_in {
             let found = json!([header.pi_out, header.pi_in, data_out, data_in]);
-            broken.push(("pi_bytes are within the buffers", found));
+            broken.push((Broken::ProtectionBytes, found));
         }
         let same_tag = |other: &InFlight| match &other.body {
             Body::Command(command) => command.tag == header.tag && command.lun == header.lun,
             Body::Control(_) => false,
         };
         if self.in_flight.values().any(same_tag) {
-            broken.push((
-                "the tag is of no other command in flight",
-                header.tag.into(),
-            ));
+            broken.push((Broken::Tag, header.tag.into()));
         }
         let limit = self.space.cmd_per_lun();
         if limit > 0 && in_flight > limit {
-            broken.push((
-                "a unit has no more than cmd_per_lun commands",
-                in_flight.into(),
-            ));
+            broken.push((Broken::QueueDepth, in_flight.into()));
         }
         for (rule, value) in broken {
             self.log.violation(rule, detail(value));
@@ -183,8 +171,7 @@ impl Device {
             }
             ControlRequest::Unknown(bytes) => {
                 let found = json!({"serial": serial, "found": hex(bytes)});
-                self.log
-                    .violation("a control request is a TMF or about notifications", found);
+                self.log.violation(Broken::ControlType, found);
                 let generation = self.rings[CONTROL_QUEUE].generation;
                 self.finish(
                     memory,
@@ -210,14 +197,13 @@ impl Device {
         if (length(&chain.out), length(&chain.inn)) != sizes {
             let found = json!([length(&chain.out), length(&chain.inn)]);
             self.log.violation(
-                "a control request has its exact size",
+                Broken::ControlSize,
                 json!({"serial": serial, "found": found}),
             );
         }
         if address == Address::Unknown || lun[4..] != [0; 4] {
             let found = json!({"serial": serial, "found": hex(&lun)});
-            self.log
-                .violation("the LUN is in the format of 5.6.6.1", found);
+            self.log.violation(Broken::Lun, found);
         }
         let unit = match address {
             Address::Unit { target, lun } => Some((target, lun)),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 
 use crate::config_space::ConfigSpace;
+use crate::conformance::Broken;
 use crate::log::Log;
 use crate::ring::{Chain, Memory, Ring};
 use crate::rules::{Action, Rules};
@@ -267,7 +268,7 @@ impl Device {
     pub fn service(&mut self, index: usize) {
         if let Err(error) = self.try_service(index) {
             self.log
-                .violation("ring", json!({"queue": index, "error": error}));
+                .violation(Broken::Ring, json!({"queue": index, "error": error}));
             // Only setting it up anew helps.
             self.rings[index].stop();
             let error_fd = &mut self.rings[index].error;

@@ -14,6 +14,7 @@ use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use super::message::Message;
 use crate::bytes::{hex, le32, le64};
+use crate::conformance::Broken;
 use crate::device::Device;
 use crate::ring::Addresses;
 
@@ -95,7 +96,7 @@ impl Session {
                 let unknown = number & !device.features;
                 if unknown != 0 {
                     let found = json!({"found": format!("{unknown:#x}")});
-                    device.log.violation("features are of those offered", found);
+                    device.log.violation(Broken::Features, found);
                 }
             }
             Some(R::GET_PROTOCOL_FEATURES) => {
@@ -199,9 +200,7 @@ impl Session {
                 let line = json!({"offset": first, "bytes": hex(data), "fields": fields});
                 device.log.line("config_write", line.clone());
                 if !allowed {
-                    device
-                        .log
-                        .violation("only sense_size and cdb_size are written", line);
+                    device.log.violation(Broken::ConfigWrite, line);
                 }
             }
             _ => {
