@@ -179,6 +179,14 @@ fn refuse(dev: &Device<device::Bound>, refusal: Refusal) -> Error {
     EINVAL
 }
 
+/// Says that the virtqueues could not be made: the device may not have as many as it says.
+fn tell_virtqueues(dev: &Device<device::Bound>, requests: u32, error: Error) {
+    dev_err!(
+        dev,
+        "controlq, eventq and {requests} request queues could not be made: {error:?}\n"
+    );
+}
+
 /// Builds all there is for a device, and adds its host to the system.
 fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>> {
     let mut adjustments = Adjustments::default();
@@ -216,7 +224,9 @@ fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>>
 
     // From here on an error deletes the virtqueues again, when this is dropped.
     let virtqueues = Arc::pin_init(Virtqueues::new(dev.into(), handlers), GFP_KERNEL)?;
-    virtqueues.create(dev, usize::MAX, Initiator::OTHER_INTERRUPTS)?;
+    virtqueues
+        .create(dev, usize::MAX, Initiator::OTHER_INTERRUPTS)
+        .inspect_err(|error| tell_virtqueues(dev, queues.interrupt + queues.polled, *error))?;
 
     let layout =
         config::set_layout(dev, &mut adjustments).map_err(|refusal| refuse(dev, refusal))?;
@@ -294,11 +304,13 @@ fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     let before = data.initiator.request_queue_count();
     let count = before.min(now.interrupt_queues + now.polled_queues);
 
-    data.virtqueues.create(
-        dev,
-        OTHER_QUEUES + count as usize,
-        Initiator::OTHER_INTERRUPTS,
-    )?;
+    data.virtqueues
+        .create(
+            dev,
+            OTHER_QUEUES + count as usize,
+            Initiator::OTHER_INTERRUPTS,
+        )
+        .inspect_err(|error| tell_virtqueues(dev, count, *error))?;
     if count < before {
         dev_warn!(
             dev,
