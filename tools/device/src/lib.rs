@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(test)]
+mod bench;
 pub mod bytes;
 pub mod config_space;
 pub mod conformance;

@@ -323,4 +323,19 @@ mod tests {
             assert!(got.contains(error), "{line}: {got}");
         }
     }
+    #[test]
+    fn the_readme_has_every_command() {
+        let readme = include_str!("../../README.md");
+        let answer = say(&mut device(), r#"{"cmd":"?"}"#);
+        let known = answer["error"].as_str().unwrap();
+        let commands: Vec<&str> = known.split('`').skip(3).step_by(2).collect();
+        assert!(commands.len() > 20 && commands.contains(&"vring_error"));
+        for command in commands {
+            let named = format!("\"cmd\": \"{command}\"");
+            assert!(
+                readme.contains(&named),
+                "README.md says nothing of {command}"
+            );
+        }
+    }
 }

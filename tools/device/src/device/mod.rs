@@ -3,6 +3,8 @@
 //! The device: its state, and the life of its queues.
 
 pub mod answer;
+#[cfg(test)]
+mod answer_tests;
 pub mod control_queue;
 pub mod events;
 pub mod intake;

@@ -148,3 +148,32 @@ impl Rules {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_has_every_key() {
+        let readme = include_str!("../../README.md");
+        let keys = |value: Result<serde_json::Value, _>| -> Vec<String> {
+            value
+                .unwrap()
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect()
+        };
+        let mut all = keys(serde_json::to_value(ActionConfig::default()));
+        all.extend(keys(serde_json::to_value(MatchConfig::default())));
+        assert!(all.len() > 25);
+        for key in all {
+            let named = [format!("`{key}`"), format!("`{key} =")];
+            assert!(
+                named.iter().any(|name| readme.contains(name)),
+                "README.md says nothing of {key}"
+            );
+        }
+    }
+}
