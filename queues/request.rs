@@ -153,11 +153,12 @@ impl RequestQueue {
                 drop(ring);
                 match error {
                     AddError::Full => {}
-                    AddError::Broken => self.shared.heal(),
-                    AddError::Gone if self.shared.is_given_up() => {
+                    // After a shutdown the virtqueue is still there, but broken for good.
+                    AddError::Broken | AddError::Gone if self.shared.is_given_up() => {
                         command.complete(HostStatus::NoConnect, 0);
                         return Ok(());
                     }
+                    AddError::Broken => self.shared.heal(),
                     // It will be back soon.
                     AddError::Gone => {}
                 }

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from . import logcheck, paths
 from .channel import Channel, ChannelError
@@ -27,7 +28,10 @@ from .guest import Guest, GuestError, GuestTimeout, Result
 
 VARIANTS = ("kasan", "lockdep")
 # No guest outlives this: a kernel that hangs does not even heed SIGTERM.
-LIFE_SECONDS = 1800
+LIFE_SECONDS = 7200
+# It is a process of this machine, with no emulator between: one that says nothing for so long hangs.
+ANSWER_SECONDS = 10
+COMMAND_SECONDS = 30
 # Several processors need the seccomp way of running programs; it is the faster one, too.
 COMMAND_LINE = (
     "rootfstype=hostfs rootflags=/ ro panic=-1 oops=panic console=tty0 con=null con0=null,fd:1 "
@@ -59,6 +63,15 @@ def module_file(variant: str, name: str = "virtio_scsi_rs") -> Path:
     """A module as tools/build-module uml-VARIANT left it; "planted" is that of tools/faults."""
     folder = paths.BUILD / f"uml-{variant}"
     return (folder / "faults" if name == "planted" else folder) / f"{name}.ko"
+
+
+class UmlChannel(Channel):
+    """The guest agent, which answers at once or not at all."""
+
+    def __call__(
+        self, command: str, arguments: dict[str, Any] | None = None, timeout: float = ANSWER_SECONDS
+    ) -> Any:
+        return super().__call__(command, arguments, timeout)
 
 
 class UmlMachine:
@@ -99,7 +112,7 @@ class UmlMachine:
         self._life = threading.Timer(LIFE_SECONDS, self.process.kill)
         self._life.daemon = True
         self._life.start()
-        self.agent = Channel(ours, "guest agent", greeting=False)
+        self.agent = UmlChannel(ours, "guest agent", greeting=False)
 
     def alive(self) -> bool:
         return self.process.poll() is None
@@ -149,6 +162,7 @@ class UmlGuest(Guest):
         self._temporary = tempfile.TemporaryDirectory(prefix="guest-")
         self._share = Path(self._temporary.name)
         self._pushed = 0
+        self._said = ""
         self.machine = UmlMachine(variant, log_dir, self._share, devices, memory, cpus, append)  # type: ignore[assignment]
         self.agent = self.machine.agent
 
@@ -215,6 +229,16 @@ class UmlGuest(Guest):
     def pull(self, path: str) -> bytes:
         self.run(f"cp {path} /run/host/pulled", check=True)
         return (self._share / "pulled").read_bytes()
+
+    def run(
+        self, command: str, timeout: float = COMMAND_SECONDS, check: bool = False, stdin: bytes = b""
+    ) -> Result:
+        return super().run(command, timeout, check, stdin)
+
+    def dmesg(self) -> str:
+        """The kernel log. Taken piece by piece, as a guest that lives long may log more than is kept."""
+        self._said += self.run("busybox dmesg -r -c", check=True).stdout
+        return self._said
 
     def insert_fault(self, name: str) -> Result:
         """Plants one of the faults of tools/faults."""

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Recovery in kernels with sanitizers: each rung of the ladder, made to work and to fail, with answers that
+come late, twice or never; removal under held commands; resets that the user asks for."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import uml_bench
+from guest import fio
+from test_device_faults import TMF_ANSWERS
+from uml_bench import Bench, half
+
+variant, bench_shared, bench = uml_bench.FIXTURES
+
+SCENARIO = {
+    "device": {"request_queues": 2, "config": {"max_target": 3, "cmd_per_lun": 250}},
+    "unit": [{"lun": lun, "size": "16M"} for lun in range(3)] + [{"target": 1, "size": "16M"}],
+}
+RUNGS = ["abort_task", "logical_unit_reset", "i_t_nexus_reset"]
+# How a function can fail. Each may take a second, after which the next one is tried.
+FAILURES: dict[str, dict[str, Any]] = {
+    "refused": {"response": "function_rejected"},
+    "not answered": {"drop": True},
+    "not carried out": {"execute": False, "response": "ok"},
+}
+READ = {"opcode": "READ_10", "target": 0, "lun": 0}
+
+
+@contextmanager
+def held_read(bench: Bench, **action: Any) -> Iterator[int]:
+    """A read that the device does something with, and that succeeds all the same; yields the log's mark."""
+    mark = bench.mark()
+    bench.device.rule("command", {**READ, "times": 1}, **(action or {"hold": "command"}))
+    job = bench.guest.spawn(f"dd if={bench.node()} of=/dev/null bs=4k count=1 iflag=direct")
+    yield mark
+    assert job.wait(30).rc == 0
+    assert bench.since(mark, "wait", "answer", rule="command"), "the rule did not act"
+    bench.behave()
+
+
+def functions(bench: Bench, mark: int) -> list[str]:
+    return [line["name"] for line in bench.since(mark, "tmf")]
+
+
+def was_reset(bench: Bench, mark: int) -> bool:
+    """Whether the queues were built anew."""
+    return {line["queue"] for line in bench.since(mark, "queue_start")} >= {0, 1, 2}
+
+
+@pytest.mark.parametrize("failing", range(4))
+@pytest.mark.parametrize("how", FAILURES)
+def test_each_rung(bench: Bench, variant: str, how: str, failing: int) -> None:
+    """Some functions fail, and the one after them helps; in the end, the reset of the device does."""
+    if failing not in half(list(range(4)), variant):
+        pytest.skip("is done in the other kernel with UML=ci")
+    with bench.guest.misbehaving():
+        with held_read(bench) as mark:
+            for name in RUNGS[:failing]:
+                bench.device.rule(name, {"on": "tmf", "subtype": name}, **FAILURES[how])
+        assert functions(bench, mark) == RUNGS[: failing + 1]
+        assert was_reset(bench, mark) == (failing == len(RUNGS))
+        bench.works()
+
+
+@pytest.mark.parametrize("answer", TMF_ANSWERS)
+def test_answers_to_functions(bench: Bench, variant: str, answer: str) -> None:
+    if answer not in half(list(TMF_ANSWERS), variant):
+        pytest.skip("is done in the other kernel with UML=ci")
+    with bench.guest.misbehaving():
+        with held_read(bench) as mark:
+            bench.device.rule("function", {"on": "tmf", "times": 2}, **TMF_ANSWERS[answer])
+        assert functions(bench, mark)[0] == RUNGS[0]
+        assert bench.since(mark, "wait", "answer", rule="function"), "the rule did not act"
+        # An answer that is late is for nobody; it must be over before the next test.
+        late = {"state": "delayed"}.items()
+        bench.device.wait_for(
+            lambda: not [one for one in bench.device("waiting")["waiting"] if late <= one.items()],
+            why="answers that are late",
+        )
+        bench.works()
+
+
+def test_a_function_answered_twice(bench: Bench) -> None:
+    with bench.guest.misbehaving():
+        with held_read(bench) as mark:
+            bench.device.rule("function", {"on": "tmf", "times": 1}, repeat=2)
+        bench.device.wait_for(lambda: was_reset(bench, mark), why="the control queue was not mended")
+        bench.works()
+
+
+def test_an_answer_after_abort_succeeded(bench: Bench) -> None:
+    """The device says that it has aborted the command, and answers it a moment later."""
+    with bench.guest.misbehaving():
+        with held_read(bench) as mark:
+            abort = {"on": "tmf", "subtype": "abort_task"}
+            bench.device.rule("abort", abort, execute=False, response="ok")
+            bench.device.rule("reset", {"on": "tmf", "subtype": "logical_unit_reset"}, delay_ms=700)
+            bench.device.wait_for(lambda: "logical_unit_reset" in functions(bench, mark), why="no reset")
+            bench.device("release", name="command")
+        bench.works()
+
+
+def test_an_answer_after_a_device_reset(bench: Bench) -> None:
+    """It completes a request of the time before it was reset: that breaks the queue, which is mended."""
+    with bench.guest.misbehaving():
+        with held_read(bench) as mark:
+            bench.device.rule("functions", {"on": "tmf"}, response="function_rejected")
+        assert was_reset(bench, mark)
+        serial = bench.since(mark, "wait", rule="command")[0]["serial"]
+        request = next(line for line in bench.since(mark, "request") if line["serial"] == serial)
+        mark = bench.mark()
+        bench.device("used", queue=request["queue"], id=request["id"], len=0)
+        bench.device("interrupt", queue=request["queue"])
+        bench.device.wait_for(lambda: was_reset(bench, mark), why="the request queue was not mended")
+        bench.works()
+
+
+def test_a_lost_interrupt(bench: Bench) -> None:
+    """It costs a time-out, and nothing else."""
+    with bench.guest.misbehaving():
+        with held_read(bench, interrupt=False) as mark:
+            pass
+        assert functions(bench, mark) == []
+        bench.works()
+
+
+def test_resets_that_the_user_asks_for(bench: Bench) -> None:
+    """While data is written, with commands held that only the reset brings back."""
+    with bench.guest.misbehaving():
+        mark = bench.mark()
+        with bench.io((0, 0), (0, 1), (1, 0), threads=4):
+            for option, name in (("d", "logical_unit_reset"), ("t", "i_t_nexus_reset"), ("H", None)):
+                at = bench.mark()
+                bench.device.rule("held", {"opcode": "WRITE_10", "times": 3}, hold="held")
+                bench.device.wait_for(lambda at=at: bench.since(at, "wait", rule="held"), why="nothing held")
+                bench.guest.run(f"sg_reset -{option} -N {bench.node(kind='scsi_generic')}", check=True)
+                bench.behave()
+                assert name is None or name in functions(bench, at)
+        assert was_reset(bench, mark)
+        bench.works()
+
+
+def hold_hundreds(bench: Bench, lun: int, working: bool) -> None:
+    """Has the device keep all commands of a unit, which do not time out soon."""
+    node = bench.node(0, lun)
+    bench.guest.run(f"echo 60 >/sys/block/{node.removeprefix('/dev/')}/device/timeout", check=True)
+    if working:
+        bench.device.rule("held", {"target": 0, "lun": lun}, hold="held")
+    else:
+        bench.device.rule("held", {"target": 0, "lun": lun}, drop=True)
+        bench.device.rule("functions", {"on": "tmf"}, drop=True)
+    options = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "iodepth": 240}
+    bench.guest.spawn(fio.command(node, time_based=True, runtime=600, **options))
+    bench.device.wait_for(lambda: len(bench.device("waiting")["waiting"]) >= 200, 10, "hundreds in flight")
+
+
+@pytest.mark.parametrize("working", [True, False], ids=["functions work", "nothing works"])
+def test_removal_of_a_unit_under_held_commands(bench: Bench, working: bool) -> None:
+    """Another unit's I/O goes on, and events about others are handled soon."""
+    with bench.guest.misbehaving():
+        with bench.io((1, 0), threads=2) as done:
+            hold_hundreds(bench, 1, working)
+            began = time.monotonic()
+            bench.device("remove_unit", lun=1)
+            bench.device("add_unit", unit={"lun": 7, "size": "1M"})
+            bench.device("remove_unit", lun=2)
+            bench.guest.wait_until("! ls -d /sys/bus/scsi/devices/*:0:0:[12] 2>/dev/null", 15)
+            bench.guest.wait_until("ls -d /sys/bus/scsi/devices/*:0:0:7", 5)
+            assert time.monotonic() - began < 15
+        assert (done.errors, done.unread) == (0, 0)
+        bench.nobody_is_stuck()
+        for lun in (1, 2):
+            bench.device("add_unit", unit={"lun": lun, "size": "16M"})
+        bench.device("remove_unit", lun=7)
+        bench.guest.settle()
+        bench.hurry()
+        bench.works()
+
+
+@pytest.mark.parametrize("working", [True, False], ids=["functions work", "nothing works"])
+def test_unbinding_under_held_commands(bench: Bench, working: bool) -> None:
+    with bench.guest.misbehaving():
+        hold_hundreds(bench, 1, working)
+        assert bench.unbind() < 6
+        bench.nobody_is_stuck()
+        bench.device("clear_rules")
+        bench.bind()
+        bench.works()
+
+
+def test_unbinding_while_units_are_looked_at(bench: Bench) -> None:
+    """The device answers nothing, and the driver is just finding out what has changed."""
+    with bench.guest.misbehaving():
+        mark = bench.mark()
+        bench.device.rule("silent", {}, drop=True)
+        bench.device.rule("functions", {"on": "tmf"}, drop=True)
+        bench.device("event", event=0, missed=True, wait=True)
+        bench.device.wait_for(lambda: bench.since(mark, "wait", rule="silent"), why="nothing was asked")
+        assert bench.unbind() < 6
+        bench.device("clear_rules")
+        bench.bind()
+        bench.works()
+
+
+def test_the_driver_kept_to_the_rules(bench: Bench) -> None:
+    assert [line for line in bench.device.lines("violation") if line["rule"] != "ring"] == []

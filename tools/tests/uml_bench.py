@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Fixtures of the tests under User-Mode Linux, and what these have in common.
+
+variant     "kasan" and "lockdep", one after the other: a kernel can have one of the two
+bench       a device and a guest of that kernel, for all tests of a file. The guest's log is checked after
+            each test, and there are new ones after a test that failed. SCENARIO of the test file says what
+            the device is like. Commands time out after a second, and so does each step of recovery.
+
+A test file makes them its own: variant, bench_shared, bench = uml_bench.FIXTURES.
+
+UML=ci runs a part of the tests, which is soon over; UML=1 runs all.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import folder_of
+from guest.device import TestDevice
+from guest.guest import Handle
+from guest.uml import VARIANTS, UmlGuest
+
+CI = os.environ.get("UML") == "ci"
+long = pytest.mark.skipif(CI, reason="is not of the part that UML=ci runs")
+
+PARAMETERS = "recovery_step=1"
+DRIVER = "/sys/bus/virtio/drivers/virtio_scsi_rs"
+IO = {"opcode": ["READ_10", "WRITE_10"]}
+SCENARIO: dict[str, Any] = {
+    # So that looking for units is over soon.
+    "device": {"request_queues": 2, "config": {"max_target": 7}},
+    "unit": [
+        {"target": 0, "lun": 0, "size": "32M", "thin": True},
+        {"target": 0, "lun": 1, "size": "16M", "block_size": 4096},
+        {"target": 3, "lun": 300, "size": "16M"},
+        {"target": 5, "lun": 0, "kind": "cdrom", "size": "4M"},
+    ],
+}
+# What a task waits in that nothing interrupts. Kernel threads idle in another state.
+STUCK = r"grep -lE '^[0-9]+ \(.*\) D ' /proc/[0-9]*/stat 2>/dev/null"
+
+
+def half(cases: list[Any], variant: str) -> list[Any]:
+    """What a test does in a kernel: all, or with UML=ci every other, the rest being the other kernel's."""
+    return cases[VARIANTS.index(variant) :: 2] if CI else cases
+
+
+@dataclass
+class Io:
+    """What the programs of Bench.io have done, once they have ended."""
+
+    writes: int = 0
+    reads: int = 0
+    errors: int = 0
+    unread: int = 0
+    bad: list[str] = field(default_factory=list)
+
+    def add(self, said: dict[str, Any]) -> None:
+        for key, value in said.items():
+            setattr(self, key, getattr(self, key) + value)
+
+
+class Bench:
+    """A device and its guest."""
+
+    def __init__(self, device: TestDevice, guest: UmlGuest) -> None:
+        self.device = device
+        self.guest = guest
+        self._jobs = 0
+        self._program = guest.share(Path(__file__).parents[1] / "guest/verified-io")
+        self.name = guest.out(f"basename {DRIVER}/virtio*")
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Has commands of all units time out soon."""
+        for what in ("timeout", "eh_timeout"):
+            self.guest.run(
+                f"for t in /sys/bus/scsi/devices/*:*:*/{what}; do echo 1 >$t; done", check=True, timeout=10
+            )
+
+    def node(self, target: int = 0, lun: int = 0, kind: str = "block") -> str:
+        """The node of a unit; kind "scsi_generic" is its /dev/sg."""
+        shown = lun if lun < 256 else lun | 0x4000
+        return "/dev/" + self.guest.out(f"ls /sys/bus/scsi/devices/*:0:{target}:{shown}/{kind}")
+
+    def units(self) -> set[tuple[int, int]]:
+        """Target and LUN of all units that the guest has, LUNs as the device numbers them."""
+        names = self.guest.out("ls /sys/bus/scsi/devices | grep -E '^[0-9]+:' || :").split()
+        pairs = [tuple(map(int, name.split(":")[2:])) for name in names]
+        return {(target, lun & 0x3FFF) for target, lun in pairs}
+
+    def unbind(self, timeout: float = 30) -> float:
+        """Takes the device away from the driver; returns how long it took."""
+        return self.guest.run(f"echo {self.name} >{DRIVER}/unbind", timeout, check=True).seconds
+
+    def bind(self, timeout: float = 30) -> None:
+        self.guest.run(f"echo {self.name} >{DRIVER}/bind", timeout, check=True)
+        self.guest.settle()
+        self.hurry()
+
+    def mark(self) -> int:
+        """Where the device's log ends. It grows long, so what comes after is read from there."""
+        self.device("mark", text="")
+        return self.device.log.stat().st_size
+
+    def since(self, mark: int, *kinds: str, **fields: Any) -> list[dict[str, Any]]:
+        """The log's lines of some kinds whose fields have these values, of what came after `mark()`."""
+        with open(self.device.log, "rb") as log:
+            log.seek(mark)
+            # The last one is being written, or empty.
+            lines = [json.loads(text) for text in log.read().split(b"\n")[:-1]]
+        return [
+            line
+            for line in lines
+            if (not kinds or line["ev"] in kinds) and all(line.get(key) == fields[key] for key in fields)
+        ]
+
+    def behave(self) -> None:
+        """The device does what it should again, and answers what it has kept."""
+        self.device("clear_rules")
+        self.device("release")
+
+    @contextmanager
+    def io(
+        self, *units: tuple[int, int], threads: int = 8, blocks: int = 64, seed: int = 0, timeout: float = 60
+    ) -> Iterator[Io]:
+        """Writes and reads within the block, and verifies after it, when the device behaves again. If the
+        block raises, that is what counts."""
+        done = Io()
+        jobs: list[tuple[str, Handle]] = []
+        for target, lun in units or ((0, 0),):
+            self._jobs += 1
+            stop = f"/tmp/stop-{self._jobs}"
+            node = self.node(target, lun)
+            jobs.append((stop, self.guest.spawn(f"{self._program} {node} {stop} {threads} {blocks} {seed}")))
+        for stop, _ in jobs:
+            self.guest.wait_until(f"test -e {stop}.ready", 20)
+        yield done
+        self.behave()
+        self.guest.run(f"touch {' '.join(stop for stop, _ in jobs)}", check=True)
+        for _, job in jobs:
+            result = job.wait(timeout)
+            assert result.stdout, result.stderr
+            done.add(json.loads(result.stdout))
+        assert done.bad == [], "data is not what was written"
+
+    def works(self) -> None:
+        """Writes and reads succeed, and right."""
+        node = self.node()
+        # Where Bench.io does not write.
+        there, back = (f"bs=64k count=1 {what}=100" for what in ("seek", "skip"))
+        self.guest.run(
+            "head -c 65536 /dev/urandom >/tmp/works && "
+            f"dd if=/tmp/works of={node} oflag=direct {there} && "
+            f"dd if={node} iflag=direct {back} | cmp - /tmp/works",
+            check=True,
+        )
+
+    def nobody_is_stuck(self, timeout: float = 10) -> None:
+        self.guest.wait_until(f"! {STUCK}", timeout)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def bench_shared(
+    variant: str,
+    serve_shared: Callable[..., TestDevice],
+    uml_module: Callable[[str], Path],
+    request: pytest.FixtureRequest,
+) -> Iterator[Bench]:
+    device = serve_shared(getattr(request.module, "SCENARIO", SCENARIO))
+    uml_module(variant)
+    failed = request.session.testsfailed
+    # What a guest has said in which a test failed is not to be lost.
+    folder = folder_of(request.node) / (f"{variant}-{failed}" if failed else variant)
+    with UmlGuest(folder, [device], variant=variant, parameters=PARAMETERS) as guest:
+        yield Bench(device, guest)
+        if request.session.testsfailed > failed:
+            guest.give_up()
+
+
+@pytest.fixture
+def bench(bench_shared: Bench, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    yield bench_shared
+    if not getattr(request.node, "failed", False):
+        bench_shared.guest.assert_clean_log()
+
+
+FIXTURES = variant, bench_shared, bench
