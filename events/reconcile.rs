@@ -3,10 +3,13 @@
 //! Finding out what has changed without having been told.
 
 use super::worker::Handling;
-use crate::scsi_glue::{
-    Answer,
-    LogicalUnit,
-    UnitEvent, //
+use crate::{
+    queues::wire::Address,
+    scsi_glue::{
+        Answer,
+        LogicalUnit,
+        UnitEvent, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -60,7 +63,7 @@ impl Handling {
             if self.is_gone(&unit) {
                 self.remove(unit);
             } else {
-                Self::refresh(&unit);
+                self.refresh(&unit);
             }
         }
         self.host.scan();
@@ -93,8 +96,17 @@ impl Handling {
     }
 
     /// Has a logical unit say what has changed, and reads it again.
-    fn refresh(unit: &LogicalUnit) {
+    fn refresh(&self, unit: &LogicalUnit) {
         let timeout = Self::patience();
+
+        // A reset has ended what the device was asked to notify of. What happens from here on is
+        // notified, what has happened before is found below.
+        if let (true, Ok(target)) = (unit.is_mmc(), u8::try_from(unit.target())) {
+            self.subscribe(Address {
+                target,
+                lun: unit.lun(),
+            });
+        }
 
         // The midlayer sees the unit attentions that are pending.
         let _ = unit.execute(&TEST_UNIT_READY, &mut [], timeout);

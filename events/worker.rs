@@ -61,12 +61,15 @@ impl Handling {
                 ));
                 self.reconcile();
             }
-            Item::Subscribe(address) => {
-                if let Some(initiator) = self.host.driver() {
-                    initiator.recovery().subscribe(address);
-                }
-            }
+            Item::Subscribe(address) => self.subscribe(address),
             Item::Event(event) => self.handle_event(event),
+        }
+    }
+
+    /// Has a logical unit notify of what the driver wants to know.
+    pub(super) fn subscribe(&self, address: Address) {
+        if let Some(initiator) = self.host.driver() {
+            initiator.recovery().subscribe(address);
         }
     }
 

@@ -56,7 +56,7 @@ def kernel(variant: str) -> Path:
     resolved = paths.CACHE / "uml" / f"{variant}.resolved"
     if not resolved.exists():
         raise SystemExit(f"there is no kernel yet: run tools/uml-kernel {variant} first")
-    return Path(resolved.read_text().strip())
+    return Path(resolved.read_text().splitlines()[-1])
 
 
 def module_file(variant: str, name: str = "virtio_scsi_rs") -> Path:
