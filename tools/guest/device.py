@@ -73,6 +73,7 @@ class TestDevice:
         self._folder = Path(tempfile.mkdtemp(prefix="vsrs-"))
         self.socket = self._folder / "vhost"
         self._control = self._folder / "control"
+        self.starts = 1
         self._connection: socket.socket | None = None
         self._answers: Any = None
         self.process: subprocess.Popen[bytes] | None = None
@@ -80,9 +81,14 @@ class TestDevice:
     def start(self) -> "TestDevice":
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(toml(self.scenario))
+        self.output.write_bytes(b"")
+        self._run()
+        return self
+
+    def _run(self) -> None:
         command = [str(build()), "--socket", str(self.socket), "--control", str(self._control)]
         command += ["--log", str(self.log), "--scenario", str(self.file)]
-        with open(self.output, "wb") as output:
+        with open(self.output, "ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         self._wait(lambda: self._control.exists(), "listen")
         self._connection = socket.socket(socket.AF_UNIX)
@@ -90,7 +96,32 @@ class TestDevice:
         self._connection.connect(str(self._control))
         self._answers = self._connection.makefile("r")
         self("ping")
-        return self
+
+    def crash(self) -> None:
+        """The process ends at once, with whatever it was doing."""
+        assert self.process
+        try:
+            self("die")
+        except DeviceError:
+            pass  # it may be quicker to end than to answer
+        self.process.wait(10)
+
+    def start_again(self) -> None:
+        """Starts a new process in the place of one that ended. Units in memory are empty again, and the
+        log is a new one."""
+        assert self.process and self.process.poll() is not None
+        self._disconnect()
+        # What a crash leaves behind would look like a device that is there.
+        self._control.unlink(missing_ok=True)
+        self.starts += 1
+        self.log = self.log.with_name(f"{self.file.stem}-{self.starts}.jsonl")
+        self._run()
+
+    def _disconnect(self) -> None:
+        if self._connection:
+            self._answers.close()
+            self._connection.close()
+            self._connection = None
 
     def _wait(self, ready: Callable[[], bool], what: str, timeout: float = 10) -> None:
         deadline = time.monotonic() + timeout
@@ -154,8 +185,11 @@ class TestDevice:
         """The requests that are held by this name."""
         return [line for line in self("waiting")["waiting"] if line["name"] == name]
 
-    def door(self, door: str, memory: int = 1024, **properties: Any) -> dict[str, Any]:
-        """Arguments for a Guest that has this device behind QEMU's door "scsi" or "test"."""
+    def door(
+        self, door: str, memory: int = 1024, reconnect: bool = False, **properties: Any
+    ) -> dict[str, Any]:
+        """Arguments for a Guest that has this device behind QEMU's door "scsi" or "test". With `reconnect`
+        QEMU looks for it again after it has gone."""
         queues = self.scenario.get("device", {}).get("request_queues", 2)
         size = self.scenario.get("device", {}).get("queue_size", 128)
         if door == "scsi":
@@ -171,7 +205,9 @@ class TestDevice:
         else:
             raise ValueError(f"door is {door!r}; it can be one of {DOORS}")
         args = ["-object", f"memory-backend-memfd,id=shared,size={memory}M,share=on"]
-        args += ["-machine", "memory-backend=shared", "-chardev", f"socket,id=vhost,path={self.socket}"]
+        again = ",reconnect-ms=100" if reconnect else ""
+        args += ["-machine", "memory-backend=shared"]
+        args += ["-chardev", f"socket,id=vhost,path={self.socket}{again}"]
         return {
             "devices": [{**device, "chardev": "vhost", "id": "vhost0", **properties}],
             "args": args,
@@ -182,9 +218,7 @@ class TestDevice:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(10)
-        if self._connection:
-            self._answers.close()
-            self._connection.close()
+        self._disconnect()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> "TestDevice":

@@ -4,6 +4,7 @@
 
 pub mod order;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{json, Value};
@@ -246,7 +247,7 @@ fn stats(device: &mut Device) -> Value {
     json!({
         "stats": device.stats, "rings": rings, "acked": format!("{:#x}", device.acked),
         "connected": device.memory.is_some(), "waiting": device.waiting().len(),
-        "event_buffers": device.events.buffers(), "violations": device.log.violations.values().sum::<u64>(),
+        "event_buffers": device.events.buffers(), "flipping": device.flipping.load(Ordering::Relaxed), "violations": device.log.violations.values().sum::<u64>(),
     })
 }
 

@@ -2,6 +2,8 @@
 
 //! A request is answered: as the target says, or as a rule has it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
@@ -288,6 +290,7 @@ impl Device {
         if let Some(flip) = &config.flip {
             if let Some(addr) = address(&request.chain.inn, layout.at(flip.part) + flip.offset) {
                 start_flipping(
+                    self.flipping.clone(),
                     memory.clone(),
                     addr,
                     flip.xor,
@@ -397,20 +400,20 @@ impl Device {
 }
 
 /// Changes a byte back and forth, as fast as it goes.
-fn start_flipping(memory: Memory, addr: u64, xor: u8, time: Duration) {
+fn start_flipping(count: Arc<AtomicUsize>, memory: Memory, addr: u64, xor: u8, time: Duration) {
+    count.fetch_add(1, Ordering::Relaxed);
     std::thread::spawn(move || {
         let end = Instant::now() + time;
         let addr = GuestAddress(addr);
-        let Ok(original) = memory.read_obj::<u8>(addr) else {
-            return;
-        };
-        while Instant::now() < end {
-            for value in [original ^ xor, original] {
-                if memory.write_obj(value, addr).is_err() {
-                    return;
+        if let Ok(original) = memory.read_obj::<u8>(addr) {
+            while Instant::now() < end {
+                for value in [original ^ xor, original] {
+                    // It was there to be read.
+                    let _ = memory.write_obj(value, addr);
+                    std::hint::spin_loop();
                 }
-                std::hint::spin_loop();
             }
         }
+        count.fetch_sub(1, Ordering::Relaxed);
     });
 }

@@ -12,6 +12,8 @@ pub mod stats;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
@@ -120,6 +122,8 @@ pub struct Device {
     pub events: Events,
     /// Counters.
     pub stats: Stats,
+    /// How many bytes keep changing.
+    pub flipping: Arc<AtomicUsize>,
     in_flight: BTreeMap<u64, InFlight>,
     serial: u64,
     timers: BTreeMap<(Instant, u64), Timer>,
@@ -149,6 +153,7 @@ impl Device {
             wish: None,
             events: Events::default(),
             stats: Stats::default(),
+            flipping: Arc::default(),
             in_flight: BTreeMap::new(),
             serial: 0,
             timers: BTreeMap::new(),

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the scripted device can do and no other file tests: each action is seen to act in the guest."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Boots
+from guest import Guest, fio, images, make_iso
+from guest.device import DeviceError, TestDevice
+
+ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"(sd|sr|scsi) \d+:\d+:\d+:\d+: ", r"I/O error,? (on )?dev s[dr]"]
+FEATURES = ["hotplug", "change", "indirect_desc", "event_idx", "version_1"]
+MEGABYTE = 1 << 20
+BLOCK = 4096
+# Longer than the timeout of a command and of every step of recovery together.
+PATIENCE = 60
+
+Serve = Callable[..., TestDevice]
+
+
+@dataclass
+class Shared:
+    device: TestDevice
+    guest: Guest
+    disk: str
+
+    def block(self, number: int) -> str:
+        """The shell's way to read a block past all caches, and to compare it with what it should be."""
+        return (
+            f"dd if={self.disk} bs={BLOCK} count=1 skip={number} iflag=direct 2>/dev/null "
+            f"| cmp - <(yes {number} | head -c {BLOCK})"
+        )
+
+    def reads(self) -> None:
+        for number in range(4):
+            self.guest.run(self.block(number), timeout=PATIENCE, check=True)
+
+    def act(self, name: str, match: dict[str, Any], command: str, **action: Any) -> tuple[int, str]:
+        """Runs a command that a rule is for. Returns its code and what it printed."""
+        mark = self.device.mark()
+        self.device.rule(name, {**match, "times": 1}, **action)
+        result = self.guest.run(command, timeout=PATIENCE)
+        self.device("remove_rule", name=name)
+        assert self.device.since(mark, "answer", rule=name), "the rule did not act"
+        return result.rc, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def shared(serve_shared: Serve, boot_shared: Boots) -> Shared:
+    device = serve_shared({"unit": [{"size": "8M"}]})
+    guest = boot_shared(**device.door("test"), parameters="recovery_step=1", allow=ALLOW)
+    guest.wait_until("test -e /dev/sda && test -e /dev/sg0")
+    guest.run("echo 2 >/sys/block/sda/device/timeout; blockdev --setra 0 /dev/sda", check=True)
+    fill = f"for i in {{0..31}}; do yes $i | head -c {BLOCK}; done >/dev/sda; sync"
+    guest.run(f"{fill}; echo 3 >/proc/sys/vm/drop_caches", check=True)
+    return Shared(device, guest, "/dev/sda")
+
+
+READ = {"opcode": "READ_10"}
+SG_READ = "sg_raw -r 512 /dev/sg0 28 00 00 00 00 00 00 00 01 00"
+
+
+def test_held_commands_are_released_by_their_name(shared: Shared) -> None:
+    device = shared.device
+    for name in ("first", "second"):
+        device.rule(name, {**READ, "lba": [8, 15] if name == "first" else [16, 23]}, hold=name)
+    shared.guest.run("echo 60 >/sys/block/sda/device/timeout", check=True)
+    jobs = {name: shared.guest.spawn(shared.block(i + 1)) for i, name in enumerate(("first", "second"))}
+    device.wait_for(lambda: device.held("first") and device.held("second"), why="held commands")
+    assert device("release", name="second")["released"] == 1
+    assert jobs["second"].wait(PATIENCE).rc == 0
+    assert len(device.held("first")) == 1
+    assert not jobs["first"].done()
+    assert device("release")["released"] == 1
+    assert jobs["first"].wait(PATIENCE).rc == 0
+    for name in jobs:
+        device("remove_rule", name=name)
+    shared.guest.run("echo 2 >/sys/block/sda/device/timeout", check=True)
+
+
+def test_data_of_a_rule(shared: Shared) -> None:
+    rc, said = shared.act("data", READ, SG_READ, data="c0 ff ee" + " 00" * 509)
+    assert rc == 0
+    assert re.search(r"00 +c0 ff ee 00", said), said
+
+
+def test_a_response_without_its_data(shared: Shared) -> None:
+    """The device says that all is well and leaves the buffer as it was: that is not for a driver to see."""
+    _, right = shared.guest.run(SG_READ, check=True).rc, shared.guest.out(SG_READ)
+    rc, said = shared.act("response", READ, SG_READ, write="response")
+    assert rc == 0
+    assert "SCSI Status: Good" in said
+    assert said.strip() != right
+
+
+def test_sense_by_its_codes(shared: Shared) -> None:
+    sense = {"key": 4, "asc": 0x44, "ascq": 0}
+    rc, said = shared.act("sense", READ, SG_READ, status="check_condition", sense=sense, status_qualifier=7)
+    assert (rc, "Internal target failure" in said) == (3, True), said
+
+
+def test_a_response_code_that_is_corrupted(shared: Shared) -> None:
+    """Response code 0 becomes 9, FAILURE."""
+    rc, said = shared.act("bad", READ, SG_READ, corrupt={"part": "response", "offset": 11, "xor": 9})
+    assert (rc, "DID_ERROR" in said) == (99, True), said
+
+
+def test_an_id_by_its_number(shared: Shared) -> None:
+    mark = shared.device.mark()
+    shared.device.rule("id", {**READ, "times": 1}, id=5000)
+    shared.reads()
+    shared.device("remove_rule", name="id")
+    assert [line["id"] for line in shared.device.since(mark, "answer", rule="id")] == [5000]
+
+
+@contextmanager
+def cached(guest: Guest, disk: str) -> Iterator[None]:
+    """As long as somebody has a disk open, its pages stay in the cache."""
+    holder = guest.spawn(f"exec 9<{disk}; echo open >/tmp/holder; sleep 600")
+    guest.wait_until("test -e /tmp/holder")
+    yield
+    holder.kill()
+    guest.run("rm /tmp/holder; echo 3 >/proc/sys/vm/drop_caches", check=True)
+
+
+def test_data_that_changes_after_the_command_is_done(shared: Shared) -> None:
+    """It changes in the page cache, and only there."""
+    look = f"dd if={shared.disk} bs={BLOCK} count=1 skip=24 2>/dev/null | od -An -c -N2"
+    mark = shared.device.mark()
+    scribble = {"part": "data_in", "offset": 0, "bytes": "58", "after_ms": 300}
+    shared.device.rule("scribble", {**READ, "lba": [192, 199], "times": 1}, scribble=scribble)
+    with cached(shared.guest, shared.disk):
+        assert shared.guest.out(look).split() == ["2", "4"]
+        done = shared.device.wait_for(lambda: shared.device.since(mark, "scribble"), why="bytes written")
+        assert done[0]["done"]
+        assert shared.guest.out(look).split() == ["X", "4"]
+    shared.device("remove_rule", name="scribble")
+    assert shared.guest.out(look).split() == ["2", "4"]
+
+
+def test_data_that_changes_while_it_is_looked_at(shared: Shared) -> None:
+    """The page stays in the cache, so two looks can differ."""
+    look = f"dd if={shared.disk} bs={BLOCK} count=1 skip=25 2>/dev/null | head -c1"
+    flip = {"part": "data_in", "offset": 0, "for_ms": 4000}
+    shared.device.rule("flip", {**READ, "lba": [200, 207], "times": 1}, flip=flip)
+    with cached(shared.guest, shared.disk):
+        seen = shared.guest.out(f"for i in {{1..100}}; do {look}; done | od -An -v -tx1 -w1 | sort | uniq -c")
+        # Once the page is in other hands, nobody may change it any more.
+        shared.device.wait_for(lambda: shared.device("stats")["flipping"] == 0, why="it keeps changing")
+        assert shared.guest.out(look) == "2"
+    shared.device("remove_rule", name="flip")
+    assert {line.split()[1] for line in seen.splitlines()} == {"32", "cd"}, seen
+
+
+@pytest.mark.parametrize("entry", ["of no request", "out of range", "index ahead"])
+def test_forged_entries_of_the_used_ring(shared: Shared, entry: str) -> None:
+    """Nobody asked for them; I/O goes on, with a new start of the device if need be."""
+    mark = shared.device.mark()
+    job = shared.guest.spawn(
+        fio.command(
+            shared.disk, rw="randread", bs="4k", ioengine="libaio", iodepth=8, direct=1, size="4M", loops=3
+        )
+    )
+    shared.device.wait_for(lambda: len(shared.device.since(mark, "request")) > 50, why="no I/O")
+    for queue in (2, 3):
+        if entry == "index ahead":
+            shared.device("used_jump", queue=queue, by=7)
+        else:
+            shared.device("used", queue=queue, id=100 if entry == "of no request" else 70000, len=12)
+    assert fio.Job.of(job.wait(PATIENCE, check=True)).error == 0
+    shared.reads()
+    # Each of them breaks a queue for good, so the device was set up anew.
+    assert shared.device.since(mark, "queue_start", queue=2)
+
+
+@pytest.mark.parametrize("queue", range(4))
+def test_a_queue_that_the_device_gives_up(shared: Shared, queue: int) -> None:
+    """The front-end hears of it; nothing else changes."""
+    if "error" in (refused := _order(shared.device, "vring_error", queue=queue)):
+        assert "no descriptor" in refused["error"], refused
+        pytest.skip("this front-end does not listen for errors of queues")
+    shared.reads()
+
+
+def _order(device: TestDevice, cmd: str, **fields: Any) -> dict[str, Any]:
+    try:
+        return device(cmd, **fields)
+    except DeviceError as error:
+        return {"error": str(error)}
+
+
+@pytest.mark.parametrize("cpu", range(2))
+def test_a_lost_notification(shared: Shared, cpu: int) -> None:
+    """The command is not seen until the driver notifies the device again, which it does after the time-out;
+    no function is sent. This is logged once in the driver's life."""
+    mark = shared.device.mark()
+    for queue in (2, 3):
+        shared.device("ignore_kicks", queue=queue)
+    read = f"taskset -c {cpu} dd if={shared.disk} bs={BLOCK} count=1 skip=3 iflag=direct"
+    shared.guest.run(f"{read} | cmp - <(yes 3 | head -c {BLOCK})", timeout=PATIENCE, check=True)
+    for queue in (2, 3):
+        shared.device("ignore_kicks", queue=queue, count=0)
+    ignored = [line["queue"] for line in shared.device.since(mark, "kick_ignored")]
+    used = [line["queue"] for line in shared.device.since(mark, "request")]
+    assert len(ignored) == 1 and set(ignored) == set(used)
+    assert shared.device.since(mark, "tmf") == []
+    assert shared.guest.out("dmesg | grep -c 'notification was lost'") == "1"
+
+
+def test_the_rules_were_kept(shared: Shared) -> None:
+    assert shared.device.lines("violation") == []
+
+
+# Devices of their own
+
+
+def ready(device: TestDevice, guest: Guest, units: int = 1) -> None:
+    guest.wait_until(f"test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq {units}")
+
+
+@pytest.mark.parametrize("end", ["disconnect", "die"])
+def test_the_device_goes_and_comes_back_under_io(
+    serve: Serve, boot: Callable[..., Guest], scratch: Path, end: str
+) -> None:
+    """QEMU connects again, behind the one door where it can. No write that was acknowledged is lost."""
+    image = images.make(scratch / "disk.img", 16 * MEGABYTE)
+    device = serve({"unit": [{"file": image}]})
+    guest = boot(**device.door("scsi", reconnect=True), parameters="recovery_step=1", allow=ALLOW)
+    ready(device, guest)
+    guest.run("echo 2 >/sys/block/sda/device/timeout", check=True)
+    options = fio.write_options("libaio", "8M", iodepth=4, time_based=True, runtime=6)
+    job = guest.spawn(fio.command("/dev/sda", **options))
+    for _ in range(2):
+        mark = device.mark()
+        device.wait_for(lambda mark=mark: len(device.since(mark, "answer")) > 50, why="no I/O")
+        if end == "die":
+            device.crash()
+            device.start_again()
+        else:
+            device("disconnect")
+        mark = 0 if end == "die" else mark
+        device.wait_for(lambda mark=mark: device.since(mark, "connected"), why="it was not looked for again")
+        device.wait_for(lambda: device.lines("answer")[-1:] and device("stats")["connected"], why="no queues")
+    done = fio.Job.of(job.wait(120, check=True))
+    assert done.error == 0
+    data = images.pattern(end, MEGABYTE)
+    guest.push("/tmp/data", data)
+    guest.run("dd if=/tmp/data of=/dev/sda bs=64k oflag=direct conv=fsync", check=True)
+    assert images.part(image, 0, MEGABYTE // images.BLOCK) == data
+    assert device.lines("violation") == []
+
+
+def test_a_disk_in_a_file(serve: Serve, boot: Callable[..., Guest], scratch: Path) -> None:
+    """What the file holds is read, what is written gets there."""
+    data, fresh = images.pattern("data", MEGABYTE), images.pattern("fresh", MEGABYTE)
+    image = images.make(scratch / "disk.img", 8 * MEGABYTE, data)
+    locked = images.make(scratch / "locked.img", 4 * MEGABYTE, data)
+    device = serve({"unit": [{"file": image}, {"lun": 1, "file": locked, "read_only": True}]})
+    guest = boot(**device.door("scsi"), allow=ALLOW)
+    ready(device, guest, 2)
+    guest.push("/tmp/data", data)
+    guest.push("/tmp/fresh", fresh)
+    for disk in ("sda", "sdb"):
+        guest.run(f"dd if=/dev/{disk} bs=64k count=16 iflag=direct | cmp - /tmp/data", check=True)
+    assert guest.out("blockdev --getsize64 /dev/sda") == str(8 * MEGABYTE)
+    guest.run("dd if=/tmp/fresh of=/dev/sda bs=64k seek=32 oflag=direct conv=fsync", check=True)
+    assert images.part(image, 2 * MEGABYTE // images.BLOCK, MEGABYTE // images.BLOCK) == fresh
+    assert guest.out("cat /sys/block/sdb/ro") == "1"
+    assert guest.run("sg_raw -s 512 -i /tmp/data /dev/sg1 2a 00 00 00 00 00 00 00 01 00").rc != 0
+    assert images.part(locked, 0, MEGABYTE // images.BLOCK) == data
+
+
+def test_a_cdrom_and_its_media(serve: Serve, boot: Callable[..., Guest], scratch: Path) -> None:
+    data = images.pattern("cd", 3 * MEGABYTE)
+    iso = make_iso(scratch / "cd.iso", {"data.bin": data})
+    device = serve({"unit": [{"kind": "cdrom", "file": iso}]})
+    guest = boot(**device.door("test"), allow=[*ALLOW, r"sr0: ", "isofs"])
+    ready(device, guest)
+    guest.push("/tmp/data", data)
+    mount = "mount -t iso9660 -o ro /dev/sr0 /mnt"
+    guest.run(f"{mount} && cmp /mnt/data.bin /tmp/data && umount /mnt", check=True)
+    assert images.digest(iso) == guest.out("sha256sum </dev/sr0").split()[0]
+    guest.run("rm -f /tmp/uevents", check=True)
+    monitor = guest.spawn("udevadm monitor --kernel --property --subsystem-match=scsi >/tmp/uevents")
+    guest.wait_until("grep -q 'the kernel uevent' /tmp/uevents")
+    told = "grep -c SDEV_MEDIA_CHANGE=1 /tmp/uevents"
+    device("medium", loaded=False)
+    guest.wait_until(f"test $({told}) = 1")
+    assert guest.run(mount).rc != 0
+    assert "Medium not present" in guest.run("sg_raw /dev/sr0 00 00 00 00 00 00").stderr
+    device("medium", loaded=True)
+    guest.wait_until(f"test $({told}) = 2")
+    guest.wait_until(mount)
+    guest.run("cmp /mnt/data.bin /tmp/data && umount /mnt", check=True)
+    monitor.kill()
+    assert device.lines("violation") == []
+
+
+AN_QUERY, AN_SUBSCRIBE = {"on": "an_query"}, {"on": "an_subscribe"}
+# What a device says of its events, and for what the driver subscribes then; None: it does not.
+NOTIFICATIONS: dict[str, tuple[dict[str, Any], dict[str, Any], int | None]] = {
+    "all that is wanted": (AN_QUERY, {"event_actual": 18}, 18),
+    "media changes": (AN_QUERY, {"event_actual": 16}, 16),
+    "everything": (AN_QUERY, {"event_actual": 0xFFFFFFFF}, 18),
+    "none": (AN_QUERY, {"event_actual": 0}, None),
+    "only others": (AN_QUERY, {"event_actual": 0xFFFFFFED}, None),
+    "query fails": (AN_QUERY, {"response": "failure"}, None),
+    "query is not for this unit": (AN_QUERY, {"response": "incorrect_lun"}, None),
+    "query is not answered": (AN_QUERY, {"drop": True}, None),
+    "subscription is answered twice": (AN_SUBSCRIBE, {"repeat": 2}, 16),
+    "query without a response": (AN_QUERY, {"write": "nothing"}, None),
+    "subscription fails": (AN_SUBSCRIBE, {"response": "failure"}, 16),
+    "subscription is not answered": (AN_SUBSCRIBE, {"drop": True}, 16),
+}
+
+
+@pytest.fixture(scope="module")
+def drives(serve_shared: Serve, boot_shared: Boots) -> Shared:
+    device = serve_shared({"device": {"async_events": 16}, "unit": [{"size": "1M"}]})
+    guest = boot_shared(**device.door("test"), parameters="recovery_step=1", allow=ALLOW)
+    ready(device, guest)
+    return Shared(device, guest, "")
+
+
+@pytest.mark.parametrize("answer", NOTIFICATIONS)
+def test_asking_for_notifications(drives: Shared, answer: str) -> None:
+    """Whatever the device says of notifications, the drive works."""
+    match, action, wanted = NOTIFICATIONS[answer]
+    device, guest = drives.device, drives.guest
+    target = 1 + list(NOTIFICATIONS).index(answer)
+    mark = device.mark()
+    device.rule("an", {**match, "target": target}, **action)
+    device("add_unit", unit={"target": target, "kind": "cdrom", "size": "1M"})
+    found = f"ls /sys/bus/scsi/devices/*:0:{target}:0/block"
+    guest.wait_until(found)
+    asked = device.wait_for(lambda: device.since(mark, "an", subscribe=False), why="no query")
+    assert asked[0]["requested"] == 18
+    # The next unit's questions come after all of this one's.
+    device("add_unit", unit={"target": 100 + target, "kind": "cdrom", "size": "1M"})
+    last = {"unit": f"{100 + target}:0", "subscribe": True}
+    device.wait_for(lambda: device.since(mark, "an", **last), why="the next unit was not asked")
+    asked = device.since(mark, "an", unit=f"{target}:0", subscribe=True)
+    assert [line["requested"] for line in asked] == ([] if wanted is None else [wanted])
+    guest.run(f"dd if=/dev/$({found}) bs=2k count=16 iflag=direct of=/dev/null", check=True)
+    device("remove_rule", name="an")
+    for each in (target, 100 + target):
+        device("remove_unit", target=each)
+    guest.wait_until(f"! {found}")
