@@ -17,6 +17,7 @@ ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"virtio_scsi_rs virtio\d+-?.*: ", r"sd 
 READ = {"opcode": "READ_10", "lun": 0}
 # Longer than the timeout of a command and of every step of recovery together.
 PATIENCE = 90
+ABORT_TASK, UNIT_RESET = 0, 5
 
 
 @dataclass
@@ -190,6 +191,60 @@ def test_ladder_reaches_the_device_reset(shared: Shared) -> None:
     assert names == ["abort_task", "logical_unit_reset", "i_t_nexus_reset"]
     assert {line["queue"] for line in shared.device.since(mark, "queue_stop")} == {0, 1, 2, 3}
     assert {line["queue"] for line in shared.device.since(mark, "queue_start")} == {0, 1, 2, 3}
+
+
+def test_only_logical_unit_reset(shared: Shared) -> None:
+    """As vhost-scsi has it: all other functions are rejected."""
+    mark = shared.device.mark()
+    shared.device.rule("held", {**READ, "times": 1}, hold="held")
+    rejected = ["abort_task", "i_t_nexus_reset", "query_task"]
+    shared.device.rule("tmf", {"on": "tmf", "subtype": rejected}, response="function_rejected")
+    assert shared.read(16) == 0
+    for name in ("tmf", "held"):
+        shared.device("remove_rule", name=name)
+    answers = [
+        (line["tmf"], line["response"]) for line in shared.device.since(mark, "answer") if "tmf" in line
+    ]
+    assert answers == [(ABORT_TASK, 11), (UNIT_RESET, 0)]
+    assert not shared.device.since(mark, "queue_stop"), "the device was reset"
+
+
+def test_an_answer_after_the_abort_succeeded(shared: Shared) -> None:
+    """The device says that the command is aborted, and completes it all the same, later."""
+    mark = shared.device.mark()
+    shared.device.rule("held", {**READ, "times": 1}, hold="held")
+    done = {"execute": False, "response": "function_complete"}
+    shared.device.rule("tmf", {"on": "tmf", "subtype": "abort_task"}, **done)
+    # The next rung is climbed at once, and would end the command.
+    shared.device.rule("later", {"on": "tmf", "subtype": "logical_unit_reset"}, delay_ms=800)
+    job = shared.guest.spawn(shared.block(17))
+    shared.device.wait_for(
+        lambda: shared.device.since(mark, "answer", tmf=ABORT_TASK), why="no answer to an abort"
+    )
+    assert shared.device("release", name="held")["released"] == 1
+    assert job.wait(PATIENCE).rc == 0
+    for name in ("later", "tmf", "held"):
+        shared.device("remove_rule", name=name)
+    held = shared.device.since(mark, "wait", rule="held")[0]["serial"]
+    assert shared.device.since(mark, "answer", serial=held)[0]["response"] == 0
+    for number in range(18, 22):
+        assert shared.read(number) == 0
+
+
+def test_an_answer_after_the_device_was_reset(shared: Shared) -> None:
+    """A completion by the id that a command had before the reset is one of no command, or of another."""
+    mark = shared.device.mark()
+    shared.device.rule("held", {**READ, "times": 1}, drop=True)
+    shared.device.rule("tmf", {"on": "tmf"}, response="function_rejected")
+    assert shared.read(23) == 0
+    for name in ("tmf", "held"):
+        shared.device("remove_rule", name=name)
+    held = shared.device.since(mark, "wait", rule="held")[0]["serial"]
+    request = shared.device.since(mark, "request", serial=held)[0]
+    assert shared.device.since(mark, "queue_start", queue=request["queue"]), "the device was not reset"
+    shared.device("used", queue=request["queue"], id=request["id"], len=108)
+    for number in range(24, 30):
+        assert shared.read(number) == 0
 
 
 def test_no_rule_was_broken(shared: Shared) -> None:

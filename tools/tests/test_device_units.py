@@ -3,6 +3,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from guest import Guest
 from guest.device import TestDevice
 
@@ -67,31 +69,54 @@ def test_reservations(serve: Callable[..., TestDevice], boot: Callable[..., Gues
     guest.run("dd if=/dev/zero of=/dev/sda bs=4k count=1 oflag=direct", check=True)
 
 
-def test_protection_information(serve: Callable[..., TestDevice], boot: Callable[..., Guest]) -> None:
+# Type of protection information: what the kernel calls its format (2 is 1 with longer CDBs), the commands
+# that carry it, and whether its reference tag counts the blocks.
+PROTECTION = {
+    1: ("T10-DIF-TYPE1-CRC", "READ_10", "WRITE_10", True),
+    2: ("T10-DIF-TYPE1-CRC", "READ_32", "WRITE_32", True),
+    3: ("T10-DIF-TYPE3-CRC", "READ_10", "WRITE_10", False),
+}
+# Where the number of blocks is in the CDB.
+COUNT = {"10": slice(7, 9), "32": slice(28, 32)}
+
+
+@pytest.mark.parametrize("kind", PROTECTION)
+def test_protection_information(
+    serve: Callable[..., TestDevice], boot: Callable[..., Guest], kind: int
+) -> None:
     """T10_PI: the bytes travel with reads and writes, and wrong ones are found on both sides."""
     features = ["hotplug", "change", "indirect_desc", "event_idx", "version_1", "t10_pi"]
-    device = serve({"device": {"features": features}, "unit": [{"size": "4M", "protection": 1}]})
+    device = serve({"device": {"features": features}, "unit": [{"size": "4M", "protection": kind}]})
     guest = boot(
         **device.door("test"), allow=[*ALLOW, "I/O error", "guard tag", "ref tag", "protection error"]
     )
+    form, read, write, counts = PROTECTION[kind]
     settles(device, guest, {"0:0"})
     assert int(device("stats")["acked"], 16) & 8
-    assert "T10-DIF-TYPE1-CRC" in guest.out("cat /sys/block/sda/integrity/format")
+    assert form in guest.out("cat /sys/block/sda/integrity/format")
     mark = device.mark()
     guest.run("dd if=/dev/urandom of=/tmp/d bs=64k count=8", check=True)
     guest.run("dd if=/tmp/d of=/dev/sda bs=64k oflag=direct", check=True)
     guest.run("dd if=/dev/sda bs=64k count=8 iflag=direct | cmp - /tmp/d", check=True)
-    for name, direction in (("WRITE_10", "pi_out"), ("READ_10", "pi_in")):
-        for line in device.since(mark, "request", name=name):
-            blocks = int(line["cdb"][14:18], 16)
-            assert line[direction] == blocks * 8
+    for name, direction in ((write, "pi_out"), (read, "pi_in")):
+        sent = device.since(mark, "request", name=name)
+        assert sent, f"no {name}"
+        for line in sent:
+            cdb = bytes.fromhex(line["cdb"])
+            assert line[direction] == 8 * int.from_bytes(cdb[COUNT[name[-2:]]])
+            buffers = line["in" if direction == "pi_in" else "out"]
+            # Beside the header or the response there is just the information and the data.
+            assert sum(buffers) - (59 if direction == "pi_out" else 108) == line[direction] // 8 * 520
     broken = {
-        "READ_10": [{"part": "pi_in"}, {"part": "pi_in", "offset": 7}, {"part": "data_in"}],
-        "WRITE_10": [{"part": "pi_out"}, {"part": "pi_out", "offset": 7}, {"part": "data_out"}],
+        read: [{"part": "pi_in"}, {"part": "data_in"}],
+        write: [{"part": "pi_out"}, {"part": "data_out"}],
     }
+    if counts:
+        broken[read].append({"part": "pi_in", "offset": 7})
+        broken[write].append({"part": "pi_out", "offset": 7})
     command = {
-        "READ_10": "dd if=/dev/sda of=/dev/null bs=4k count=1 iflag=direct",
-        "WRITE_10": "dd if=/tmp/d of=/dev/sda bs=4k count=1 oflag=direct",
+        read: "dd if=/dev/sda of=/dev/null bs=4k count=1 iflag=direct",
+        write: "dd if=/tmp/d of=/dev/sda bs=4k count=1 oflag=direct",
     }
     for name, ways in broken.items():
         for corrupt in ways:
