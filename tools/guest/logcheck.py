@@ -16,6 +16,7 @@ TROUBLE = re.compile(
 # What Debian's stock kernel says of a virtual machine in such a way, with no SCSI driver loaded at all.
 STOCK = (
     r"Kernel command line:",
+    r"DMA-API: (preallocated|debugging enabled)",  # the kernel with sanitizers
     r"PCI: Fatal: No config space access function found",  # microvm has no PCI
 )
 
