@@ -22,6 +22,7 @@ help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
 	@echo "make test             all checks and tests; TESTS='-k smoke' chooses guest tests"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers; builds two kernels first, ten minutes each"
+	@echo "make test-x86        some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make compare          build/compare.md: tests with the scripted device, the C driver and ours side by side"
 	@echo "make shell            a shell in a virtual machine with the module and some disks"
 	@echo
@@ -50,6 +51,13 @@ test-uml:
 
 compare:
 	@$(in_toolbox) tools/compare $(TESTS)
+
+# Emulated as well as slowed down by the sanitizers: a part of the tests, one file at a time.
+X86_TESTS ?= sanitized smoke recovery needs_reset lost_device device_faults device_events
+
+test-x86:
+	@tools/x86-kernel
+	@$(in_toolbox) env KERNEL=x86-sanitized python3 -m pytest $(X86_TESTS:%=tools/tests/test_%.py)
 
 shell:
 	@tools/shell
