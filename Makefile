@@ -38,7 +38,7 @@ help: ## this text
 	@echo "make toolbox          only makes the toolbox"
 	@echo
 	@echo "KERNEL=7.3 (default) or KERNEL=7.2 chooses the stock kernel. V=1 shows commands."
-	@echo "The toolbox and kernels are kept in $${XDG_CACHE_HOME:-~/.cache}/virtio-scsi-rs (5 to 8 GB)."
+	@echo "The toolbox and kernels are kept in $${XDG_CACHE_HOME:-~/.cache}/virtio-scsi-rs (5 to 12 GB)."
 
 run:
 	@tools/run
