@@ -150,6 +150,22 @@ def test_media_changes_are_subscribed_to_and_told(bus: Bus) -> None:
     end()
 
 
+def test_media_changes_are_told_after_a_reset(bus: Bus) -> None:
+    """A reset of the device ends what it was asked to notify of, so it is asked again."""
+    mark = bus.device.mark()
+    bus.guest.run(f"sg_reset -H {bus.node(2, 0)}", check=True)
+    asked = bus.device.wait_for(
+        lambda: bus.device.since(mark, "an", subscribe=True, unit="2:0"), why="not asked again"
+    )
+    assert asked
+    ended = watch_uevents(bus)
+    bus.device("medium", target=2, loaded=False)
+    bus.device.wait_for(lambda: bus.device.since(mark, "event"), why="no event")
+    bus.guest.wait_until("grep -q SDEV_MEDIA_CHANGE=1 /tmp/uevents")
+    bus.device("medium", target=2, loaded=True)
+    ended()
+
+
 def test_a_hard_reset_is_expected(bus: Bus) -> None:
     """After it the unit attention is no surprise: a command of the user is tried again, not failed."""
     bus.event(TRANSPORT_RESET, HARD)
