@@ -21,7 +21,7 @@ in_toolbox := tools/in-toolbox
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
 	@echo "make test             all checks and tests; TESTS='-k smoke' chooses guest tests"
-	@echo "make test-uml         tests in User-Mode Linux with sanitizers; builds two kernels first, ten minutes each"
+	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86        some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make compare          build/compare.md: tests with the scripted device, the C driver and ours side by side"
 	@echo "make shell            a shell in a virtual machine with the module and some disks"
@@ -46,11 +46,11 @@ run:
 test:
 	@tools/test $(TESTS)
 
+# UML=ci does a part; UML_SCHEDULES and UML_SEED say how many random schedules of faults, and from which on.
 test-uml:
-	@$(in_toolbox) env UML=1 python3 -m pytest tools/tests/test_uml.py tools/tests/test_uml_device.py
-
-compare:
-	@$(in_toolbox) tools/compare $(TESTS)
+	@for variant in kasan lockdep; do tools/uml-kernel $$variant >/dev/null || exit; done
+	@$(in_toolbox) env UML=$(or $(UML),1) TEST_SECONDS=$(or $(TEST_SECONDS),150) UML_SEED=$(UML_SEED) \
+		UML_SCHEDULES=$(UML_SCHEDULES) python3 -m pytest tools/tests/test_uml*.py $(TESTS)
 
 # Emulated as well as slowed down by the sanitizers: a part of the tests, one file at a time.
 X86_TESTS ?= sanitized smoke recovery needs_reset lost_device device_faults device_events

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Our module in kernels with sanitizers: first that each sanitizer works, then the module's life."""
 
+import errno
 import os
 import re
 import subprocess
@@ -13,9 +14,13 @@ from guest import LogNotClean
 from guest import uml as bench
 from guest.device import TestDevice
 from guest.uml import VARIANTS, UmlGuest
+from uml_bench import CI, DRIVER, SCENARIO
 
 Uml = Callable[..., UmlGuest]
 Serve = Callable[..., TestDevice]
+
+# SG_SCSI_RESET of a unit and of a host, with nothing else if that fails (include/scsi/sg.h).
+RESET_UNIT, RESET_HOST = 0x101, 0x103
 
 # Which fault of tools/faults is told by what, in which kernel. A report of lockdep is its last one.
 BOTH = {
@@ -72,23 +77,26 @@ def test_planted_lock_faults_are_caught(uml: Uml, fault: str, report: str) -> No
 
 def test_planted_hang_and_leak_are_caught(uml: Uml) -> None:
     guest = uml("kasan", module=None, append="kmemleak=on")
-    guest.run("echo 2 >/proc/sys/kernel/hung_task_timeout_secs", check=True)
-    guest.insert_fault("hang")
-    with pytest.raises(LogNotClean, match="blocked for more than 2 seconds"):
-        guest.assert_clean_log()
-    guest.run("echo clear >/sys/kernel/debug/kmemleak", check=True)
+    guest.run("echo 1 >/proc/sys/kernel/hung_task_timeout_secs", check=True)
     guest.insert_fault("leak")
-    assert "planted" in guest.leaks()
+    guest.insert_fault("hang")
+    with pytest.raises(LogNotClean, match="blocked for more than 1 seconds"):
+        guest.assert_clean_log()
+    assert "planted leak" in guest.leaks()
     guest.agent_may_be_lost()
 
 
 def test_planted_allocation_failure_is_injected(uml: Uml) -> None:
     guest = uml("kasan", module=None)
     planted = guest.share(bench.module_file("kasan", "planted"))
-    codes = guest.fail_allocations(f"insmod {planted} fault=allocate", undo="rmmod planted")
+    # The kernel tells of what it could not allocate for the module itself.
+    with guest.misbehaving("Call Trace"):
+        codes = guest.fail_allocations(
+            f"insmod {planted} fault=allocate", undo="test $code != 0 || rmmod planted"
+        )
     assert len(codes) > 10
     assert codes[-1] == 0
-    assert any(code != 0 for code in codes)
+    assert errno.ENOMEM in codes
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -98,19 +106,6 @@ def test_our_rust_code_is_instrumented(uml_module: Callable[[str], Path], varian
     rust = module.with_name("virtio_scsi_rs_main.o")
     symbols = subprocess.run(["nm", rust], check=True, capture_output=True, text=True).stdout
     assert bool(re.search(r" U __asan_(report_)?load", symbols)) == (variant == "kasan")
-
-
-SCENARIO = {
-    # So that looking for units is over soon.
-    "device": {"request_queues": 2, "config": {"max_target": 7}},
-    "unit": [
-        {"target": 0, "lun": 0, "size": "32M", "thin": True},
-        {"target": 0, "lun": 1, "size": "16M", "block_size": 4096},
-        {"target": 3, "lun": 300, "size": "16M"},
-        {"target": 5, "lun": 0, "kind": "cdrom", "size": "4M"},
-    ],
-}
-DRIVER = "/sys/bus/virtio/drivers/virtio_scsi_rs"
 
 
 def nodes(guest: UmlGuest) -> dict[str, str]:
@@ -142,23 +137,22 @@ def test_disks_work(serve: Serve, uml: Uml, variant: str) -> None:
     assert device.lines("violation") == []
 
 
+@pytest.mark.parametrize("rounds", [3 if CI else 15])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_loaded_and_bound_again_and_again(serve: Serve, uml: Uml, variant: str) -> None:
+def test_loaded_and_bound_again_and_again(serve: Serve, uml: Uml, variant: str, rounds: int) -> None:
     device = serve(SCENARIO)
     guest = uml(variant, [device])
-    # Leave while units are being looked for, and after that.
-    for round_ in range(20):
-        guest.unload() if round_ % 2 else guest.run(
-            "until rmmod virtio_scsi_rs 2>/dev/null; do sleep 0.02; done", check=True
-        )
-        guest.run(f"insmod {guest.share(bench.module_file(variant))}", check=True)
-        if round_ % 2 == 0:
-            guest.settle()
-    guest.settle()
+    insmod = f"insmod {guest.share(bench.module_file(variant))}"
     name = guest.out(f"basename {DRIVER}/virtio*")
-    for _ in range(10):
-        guest.run(f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind", check=True)
-    guest.settle()
+    # Leave after units were looked for, and while they are.
+    for _ in range(rounds):
+        guest.run(f"rmmod virtio_scsi_rs && {insmod}", check=True)
+        guest.settle()
+        guest.run(f"for i in 1 2 3; do rmmod virtio_scsi_rs && {insmod} || exit 1; done", check=True)
+        guest.settle()
+        again = f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind"
+        guest.run(f"for i in 1 2 3; do {again} || exit 1; done", check=True)
+        guest.settle()
     write_and_verify(guest, nodes(guest)["0:0"])
     guest.unload()
     assert device.lines("violation") == []
@@ -174,12 +168,72 @@ def test_power_off_with_the_driver_loaded(serve: Serve, uml: Uml, variant: str) 
 
 def test_nothing_is_leaked(serve: Serve, uml: Uml) -> None:
     device = serve(SCENARIO)
-    guest = uml("kasan", [device], append="kmemleak=on")
-    write_and_verify(guest, nodes(guest)["0:0"])
-    guest.run("sg_reset -H /dev/sg0", check=True)
+    guest = uml("kasan", [device], append="kmemleak=on", parameters="recovery_step=1")
+    disk = nodes(guest)["0:0"]
+    write_and_verify(guest, disk)
+    guest.run("sg_reset -d /dev/sg0 && sg_reset -H /dev/sg0", check=True)
+    with guest.misbehaving():
+        guest.run(f"echo 1 >/sys/block/{disk.removeprefix('/dev/')}/device/timeout", check=True)
+        device.rule("dropped", {"opcode": "READ_10", "times": 1}, drop=True)
+        guest.run(f"dd if={disk} of=/dev/null bs=4k count=1 iflag=direct", check=True)
+        for event, reason in (("transport_reset", "rescan"), ("param_change", 0x2A09), ("async_notify", 16)):
+            device("event", event=event, reason=reason, target=0, lun=1, times=100, wait=True)
+        device("add_unit", unit={"target": 6, "size": "1M"})
+        device("remove_unit", target=6, lun=0)
     name = guest.out(f"basename {DRIVER}/virtio*")
     guest.run(f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind", check=True)
     guest.settle()
-    assert "virtio_scsi_rs" not in guest.leaks()
     guest.unload()
-    assert "virtio_scsi_rs" not in guest.leaks()
+    found = guest.leaks()
+    assert found == ""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_allocation_of_probe_fails(serve: Serve, uml: Uml, variant: str) -> None:
+    guest = uml(variant, [serve(SCENARIO)])
+    name = guest.out(f"basename {DRIVER}/virtio*")
+    guest.run(f"echo {name} >{DRIVER}/unbind", check=True)
+    with guest.misbehaving("Call Trace"):
+        codes = guest.fail_allocations(
+            f"write {name} {DRIVER}/bind", f"test $code != 0 || echo {name} >{DRIVER}/unbind"
+        )
+    assert codes[-1] == 0
+    # What the kernel itself can do without does not fail at all.
+    assert set(codes) == {0, errno.ENOMEM}
+    assert codes.count(errno.ENOMEM) > 50
+    guest.run(f"echo {name} >{DRIVER}/bind", check=True)
+    guest.settle()
+    write_and_verify(guest, nodes(guest)["0:0"])
+    guest.unload()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_allocation_of_a_device_reset_fails(serve: Serve, uml: Uml, variant: str) -> None:
+    """The device is given up then, and can be bound again."""
+    guest = uml(variant, [serve(SCENARIO)])
+    name = guest.out(f"basename {DRIVER}/virtio*")
+    again = f"echo {name} >{DRIVER}/unbind; echo {name} >{DRIVER}/bind"
+    with guest.misbehaving("Call Trace"):
+        codes = guest.fail_allocations(
+            f"reset {RESET_HOST:#x} /dev/sg0",
+            f"test $code = 0 || {{ {again}; until test -e /dev/sg0; do sleep 0.05; done; }}",
+        )
+    assert codes[-1] == 0
+    assert set(codes) <= {0, errno.EIO, errno.ENOMEM}
+    assert codes.count(errno.EIO) > 10
+    guest.settle()
+    write_and_verify(guest, nodes(guest)["0:0"])
+    guest.unload()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_allocation_of_a_function_fails(serve: Serve, uml: Uml, variant: str) -> None:
+    """The driver needs no memory for a logical unit reset: only the kernel's own part of it fails."""
+    device = serve(SCENARIO)
+    guest = uml(variant, [device])
+    codes = guest.fail_allocations(f"reset {RESET_UNIT:#x} /dev/sg0", "true")
+    assert codes[-1] == 0
+    assert codes[0] == errno.ENOMEM
+    assert codes.count(errno.ENOMEM) == 1
+    assert len(device.lines("tmf", name="logical_unit_reset")) == len(codes) - 1
+    write_and_verify(guest, nodes(guest)["0:0"])

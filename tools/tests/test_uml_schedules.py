@@ -21,7 +21,7 @@ variant, bench_shared, bench = uml_bench.FIXTURES
 
 COUNT = int(os.environ.get("UML_SCHEDULES") or (10 if CI else 200))
 FIRST = int(os.environ.get("UML_SEED") or 0)
-SECONDS = 2.0
+SECONDS = 1.2
 # What a rule can do to functions.
 FUNCTIONS: dict[str, dict[str, Any]] = {
     "functions dropped": {"drop": True},
@@ -75,6 +75,25 @@ def act(bench: Bench, chance: random.Random) -> str:
     for each in (0, 1, 2):
         device("queue", queue=each, run=True)
     return what
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"match": {"opcode": "READ_10"}, "corrupt": {"part": "data_in", "offset": 100, "xor": 1}},
+        {"match": {"opcode": "WRITE_10"}, "corrupt": {"part": "data_out", "offset": 4000, "xor": 128}},
+        {"match": {"opcode": "WRITE_10"}, "execute": False, "response": "ok"},
+    ],
+    ids=["wrong read", "wrong write", "lost write"],
+)
+def test_wrong_data_is_noticed(bench: Bench, fault: dict[str, Any]) -> None:
+    """What the schedules prove is worth something only if this is so."""
+    action = dict(fault)
+    match = action.pop("match")
+    mark = bench.mark()
+    with pytest.raises(AssertionError, match="data is not what was written"), bench.io():
+        bench.device.rule("wrong", {**match, "times": 20}, **action)
+        bench.device.wait_for(lambda: len(bench.since(mark, "answer", rule="wrong")) == 20, why="not acted")
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
