@@ -49,7 +49,7 @@ test:
 # UML=ci does a part; UML_SCHEDULES and UML_SEED say how many random schedules of faults, and from which on.
 test-uml:
 	@for variant in kasan lockdep; do tools/uml-kernel $$variant >/dev/null || exit; done
-	@$(in_toolbox) env UML=$(or $(UML),1) TEST_SECONDS=$(or $(TEST_SECONDS),150) UML_SEED=$(UML_SEED) \
+	@$(in_toolbox) env UML=$(or $(UML),1) TEST_SECONDS=$(or $(TEST_SECONDS),400) UML_SEED=$(UML_SEED) \
 		UML_SCHEDULES=$(UML_SCHEDULES) python3 -m pytest tools/tests/test_uml*.py $(TESTS)
 
 # Emulated as well as slowed down by the sanitizers: a part of the tests, one file at a time.

@@ -33,7 +33,7 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     }
 
     /// Returns the device status: `VIRTIO_CONFIG_S_*`.
-    fn status(&self) -> u32 {
+    pub(super) fn status(&self) -> u32 {
         // SAFETY: By the type invariant the device is valid, and every device has `config`.
         let get_status = unsafe { (*(*self.as_raw()).config).get_status };
 

@@ -133,6 +133,13 @@ impl<T: Driver> Adapter<T> {
 
         T::unbind(dev, data);
         T::resetter(data).disable();
+
+        // A device that could not be set up again has no virtqueues, and was not reset since.
+        if dev.status() != 0 && !dev.is_gone() {
+            // SAFETY: The virtio core calls this with a valid device, whose virtqueues the driver
+            // has deleted.
+            unsafe { bindings::virtio_reset_device(vdev) };
+        }
     }
 }
 

@@ -246,11 +246,14 @@ class UmlGuest(Guest):
             f"insmod {self.share(module_file(self.variant, 'planted'))} fault={name} && rmmod planted"
         )
 
-    def fail_allocations(self, command: str, undo: str, timeout: float = 300) -> list[int]:
-        """Runs a command with each of its allocations failing in turn, as guest/fail-nth says; the errno of
-        each run. The last one had no failure."""
+    def fail_allocations(
+        self, command: str, undo: str, first: int = 1, step: int = 1, timeout: float = 400
+    ) -> list[int]:
+        """Runs a command with its allocations failing in turn, as guest/fail-nth says; the errno of each run.
+        The last one had no failure."""
         script = self.share(paths.TOOLS / "guest/fail-nth")
-        return [int(code) for code in self.out(f"{script} '{command}' '{undo}'", timeout).split()]
+        said = self.out(f"{script} '{command}' '{undo}' {first} {step}", timeout)
+        return [int(code) for code in said.split()]
 
     def assert_lockdep_works(self) -> None:
         stats = self.out("cat /proc/lockdep_stats")

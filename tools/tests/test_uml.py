@@ -188,21 +188,37 @@ def test_nothing_is_leaked(serve: Serve, uml: Uml) -> None:
     assert found == ""
 
 
+# Units are looked for in other tasks, whose allocations do not fail here.
+NO_SCAN = "scsi_mod.scan=manual"
+# What User-Mode Linux has no memory to read is zeroes, which the driver may find wrong.
+NO_MEMORY = {errno.ENOMEM, errno.EINVAL}
+
+
+def scan(guest: UmlGuest) -> None:
+    guest.run("echo '- - -' >/sys/class/scsi_host/host*/scan", check=True)
+    guest.settle()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_allocation_of_probe_fails(serve: Serve, uml: Uml, variant: str) -> None:
-    guest = uml(variant, [serve(SCENARIO)])
+    guest = uml(variant, [serve(SCENARIO)], module=None, append=NO_SCAN)
+    guest.run(f"insmod {guest.share(bench.module_file(variant))}", check=True)
     name = guest.out(f"basename {DRIVER}/virtio*")
     guest.run(f"echo {name} >{DRIVER}/unbind", check=True)
     with guest.misbehaving("Call Trace"):
         codes = guest.fail_allocations(
-            f"write {name} {DRIVER}/bind", f"test $code != 0 || echo {name} >{DRIVER}/unbind"
+            f"write {name} {DRIVER}/bind",
+            f"test $code != 0 || echo {name} >{DRIVER}/unbind",
+            # There are hundreds of them. The other kernel does others.
+            first=1 + VARIANTS.index(variant),
+            step=8 if CI else 1,
         )
     assert codes[-1] == 0
     # What the kernel itself can do without does not fail at all.
-    assert set(codes) == {0, errno.ENOMEM}
-    assert codes.count(errno.ENOMEM) > 50
+    assert set(codes) <= {0, *NO_MEMORY}
+    assert codes.count(errno.ENOMEM) > (10 if CI else 100)
     guest.run(f"echo {name} >{DRIVER}/bind", check=True)
-    guest.settle()
+    scan(guest)
     write_and_verify(guest, nodes(guest)["0:0"])
     guest.unload()
 
@@ -210,30 +226,31 @@ def test_each_allocation_of_probe_fails(serve: Serve, uml: Uml, variant: str) ->
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_allocation_of_a_device_reset_fails(serve: Serve, uml: Uml, variant: str) -> None:
     """The device is given up then, and can be bound again."""
-    guest = uml(variant, [serve(SCENARIO)])
+    device = serve(SCENARIO)
+    guest = uml(variant, [device], module=None, append=NO_SCAN, parameters="recovery_step=1")
+    guest.run(f"insmod {guest.share(bench.module_file(variant))} recovery_step=1", check=True)
     name = guest.out(f"basename {DRIVER}/virtio*")
-    again = f"echo {name} >{DRIVER}/unbind; echo {name} >{DRIVER}/bind"
+    # Units on the way away or to be read again are waited for: they are in the way of the next reset.
+    find = "echo 0 0 0 >$(echo /sys/class/scsi_host/host*)/scan; until test -e /dev/sg0; do sleep 0.02; done"
+    guest.run(find, check=True)
+    again = f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind && {{ {find}; }}"
     with guest.misbehaving("Call Trace"):
-        codes = guest.fail_allocations(
-            f"reset {RESET_HOST:#x} /dev/sg0",
-            f"test $code = 0 || {{ {again}; until test -e /dev/sg0; do sleep 0.05; done; }}",
-        )
+        codes = guest.fail_allocations(f"reset {RESET_HOST:#x} /dev/sg0", f"test $code = 0 || {{ {again}; }}")
     assert codes[-1] == 0
     assert set(codes) <= {0, errno.EIO, errno.ENOMEM}
     assert codes.count(errno.EIO) > 10
-    guest.settle()
+    scan(guest)
     write_and_verify(guest, nodes(guest)["0:0"])
     guest.unload()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_allocation_of_a_function_fails(serve: Serve, uml: Uml, variant: str) -> None:
-    """The driver needs no memory for a logical unit reset: only the kernel's own part of it fails."""
+    """The driver needs no memory to reset a logical unit: what fails does so before it is asked."""
     device = serve(SCENARIO)
     guest = uml(variant, [device])
     codes = guest.fail_allocations(f"reset {RESET_UNIT:#x} /dev/sg0", "true")
     assert codes[-1] == 0
-    assert codes[0] == errno.ENOMEM
-    assert codes.count(errno.ENOMEM) == 1
-    assert len(device.lines("tmf", name="logical_unit_reset")) == len(codes) - 1
+    assert len(codes) > 1
+    assert len(device.lines("tmf", name="logical_unit_reset")) == codes.count(0)
     write_and_verify(guest, nodes(guest)["0:0"])

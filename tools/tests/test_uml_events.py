@@ -11,7 +11,7 @@ import pytest
 import test_device_events as cases
 import uml_bench
 from test_device_events import START, Bus
-from uml_bench import CI, Bench, long
+from uml_bench import CI, Bench, long, only_in
 
 variant, bench_shared, bench = uml_bench.FIXTURES
 
@@ -42,7 +42,12 @@ test_a_new_capacity = cases.test_a_new_capacity
 test_a_hard_reset_is_expected = cases.test_a_hard_reset_is_expected
 test_any_event = cases.test_any_event
 test_missed_events = cases.test_missed_events
-test_floods = cases.test_floods
+
+
+@pytest.mark.parametrize("fields", [{"event": 1, "reason": 1}, {"event": 3, "reason": 0x092A, "lun": 1}])
+def test_floods(bus: Bus, variant: str, fields: dict[str, int]) -> None:
+    only_in(variant, fields["event"] // 2)
+    cases.test_floods(bus, fields)
 
 
 @long
@@ -84,8 +89,9 @@ def test_any_order_with_events_missed(bus: Bus, seed: int) -> None:
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["functions work", "nothing works"])
-def test_events_go_on_while_a_unit_is_removed(bus: Bus, bench: Bench, answers: bool) -> None:
+def test_events_go_on_while_a_unit_is_removed(bus: Bus, bench: Bench, variant: str, answers: bool) -> None:
     """One that keeps its commands. Another's I/O goes on as well."""
+    only_in(variant, int(answers))
     hold = {"hold": "held"} if answers else {"drop": True}
     with bench.io((0, 0), threads=2) as done:
         bus.device.rule("held", {"target": 1, "lun": 2}, **hold)

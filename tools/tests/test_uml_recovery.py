@@ -12,7 +12,7 @@ import pytest
 import uml_bench
 from guest import fio
 from test_device_faults import TMF_ANSWERS
-from uml_bench import Bench, half
+from uml_bench import Bench, only_in
 
 variant, bench_shared, bench = uml_bench.FIXTURES
 
@@ -55,8 +55,7 @@ def was_reset(bench: Bench, mark: int) -> bool:
 @pytest.mark.parametrize("how", FAILURES)
 def test_each_rung(bench: Bench, variant: str, how: str, failing: int) -> None:
     """Some functions fail, and the one after them helps; in the end, the reset of the device does."""
-    if failing not in half(list(range(4)), variant):
-        pytest.skip("is done in the other kernel with UML=ci")
+    only_in(variant, failing + list(FAILURES).index(how))
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
             for name in RUNGS[:failing]:
@@ -68,8 +67,7 @@ def test_each_rung(bench: Bench, variant: str, how: str, failing: int) -> None:
 
 @pytest.mark.parametrize("answer", TMF_ANSWERS)
 def test_answers_to_functions(bench: Bench, variant: str, answer: str) -> None:
-    if answer not in half(list(TMF_ANSWERS), variant):
-        pytest.skip("is done in the other kernel with UML=ci")
+    only_in(variant, list(TMF_ANSWERS).index(answer))
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
             bench.device.rule("function", {"on": "tmf", "times": 2}, **TMF_ANSWERS[answer])
@@ -159,8 +157,9 @@ def hold_hundreds(bench: Bench, lun: int, working: bool) -> None:
 
 
 @pytest.mark.parametrize("working", [True, False], ids=["functions work", "nothing works"])
-def test_removal_of_a_unit_under_held_commands(bench: Bench, working: bool) -> None:
+def test_removal_of_a_unit_under_held_commands(bench: Bench, variant: str, working: bool) -> None:
     """Another unit's I/O goes on, and events about others are handled soon."""
+    only_in(variant, int(working))
     with bench.guest.misbehaving():
         with bench.io((1, 0), threads=2) as done:
             hold_hundreds(bench, 1, working)
@@ -182,7 +181,8 @@ def test_removal_of_a_unit_under_held_commands(bench: Bench, working: bool) -> N
 
 
 @pytest.mark.parametrize("working", [True, False], ids=["functions work", "nothing works"])
-def test_unbinding_under_held_commands(bench: Bench, working: bool) -> None:
+def test_unbinding_under_held_commands(bench: Bench, variant: str, working: bool) -> None:
+    only_in(variant, int(not working))
     with bench.guest.misbehaving():
         hold_hundreds(bench, 1, working)
         assert bench.unbind() < 6
