@@ -137,22 +137,24 @@ def test_disks_work(serve: Serve, uml: Uml, variant: str) -> None:
     assert device.lines("violation") == []
 
 
-@pytest.mark.parametrize("rounds", [3 if CI else 15])
+@pytest.mark.parametrize("rounds", [2 if CI else 15])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_loaded_and_bound_again_and_again(serve: Serve, uml: Uml, variant: str, rounds: int) -> None:
     device = serve(SCENARIO)
     guest = uml(variant, [device])
     insmod = f"insmod {guest.share(bench.module_file(variant))}"
     name = guest.out(f"basename {DRIVER}/virtio*")
-    # Leave after units were looked for, and while they are.
-    for _ in range(rounds):
-        guest.run(f"rmmod virtio_scsi_rs && {insmod}", check=True)
-        guest.settle()
-        guest.run(f"for i in 1 2 3; do rmmod virtio_scsi_rs && {insmod} || exit 1; done", check=True)
-        guest.settle()
-        again = f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind"
-        guest.run(f"for i in 1 2 3; do {again} || exit 1; done", check=True)
-        guest.settle()
+    # Partition tables may just be read when their units go.
+    with guest.misbehaving():
+        # Leave after units were looked for, and while they are.
+        for _ in range(rounds):
+            guest.run(f"rmmod virtio_scsi_rs && {insmod}", check=True)
+            guest.settle()
+            guest.run(f"for i in 1 2 3; do rmmod virtio_scsi_rs && {insmod} || exit 1; done", check=True)
+            guest.settle()
+            again = f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind"
+            guest.run(f"for i in 1 2 3; do {again} || exit 1; done", check=True)
+            guest.settle()
     write_and_verify(guest, nodes(guest)["0:0"])
     guest.unload()
     assert device.lines("violation") == []
