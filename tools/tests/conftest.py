@@ -262,4 +262,5 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
         return result
     finally:
         if failed:
-            item.session._setupstate.teardown_exact(item.session)
+            # All but the session is torn down, as if a test of another file came next.
+            item.session._setupstate.teardown_exact(item.session)  # type: ignore[arg-type]

@@ -110,7 +110,7 @@ def test_more_queues_than_exist(serve: Callable[..., TestDevice], boot: Callable
     guest.wait_until(f"rmmod {guest.driver.name}")
 
 
-FEATURES = {
+FEATURES: dict[str, list[str | int]] = {
     "nothing but version 1": ["version_1"],
     "no indirect descriptors": ["hotplug", "change", "event_idx", "version_1"],
     "no event index": ["hotplug", "change", "indirect_desc", "version_1"],

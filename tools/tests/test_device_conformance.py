@@ -32,7 +32,9 @@ def test_a_whole_life(door: str, serve: Callable[..., TestDevice], boot: Callabl
     for number in range(3):
         node = guest.out(f"ls /sys/bus/scsi/devices/*:0:*/block | grep ^sd | sed -n {number + 1}p")
         fio.write_verified(guest, f"/dev/{node}", size="1M", iodepth=64, bsrange="4k-256k")
-    guest.run(f"blkdiscard -o 0 -l 1048576 /dev/{disk}; sg_unmap --lba=0 --num=8 /dev/{disk}", check=True)
+    guest.run(
+        f"blkdiscard -o 0 -l 1048576 /dev/{disk}; sg_unmap --force --lba=0 --num=8 /dev/{disk}", check=True
+    )
     guest.run("dd if=/dev/sr0 of=/dev/null bs=2k", check=True)
 
     # A command that hangs goes up the ladder, and others are reset by hand.

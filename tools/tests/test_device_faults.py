@@ -4,6 +4,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Share
     return Shared(device, guest, disk)
 
 
-FAULTS = {
+FAULTS: dict[str, dict[str, Any]] = {
     "dropped": {"drop": True},
     "held": {"hold": "held"},
     "late": {"delay_ms": 700},
@@ -129,7 +130,7 @@ def test_spurious_interrupts(shared: Shared) -> None:
     assert shared.read(6) == 0
 
 
-TMF_ANSWERS = {
+TMF_ANSWERS: dict[str, dict[str, Any]] = {
     **{f"response {code}": {"response": code} for code in (0, 3, 9, 10, 11, 12, 13, 255)},
     "never": {"drop": True},
     "late": {"delay_ms": 400},

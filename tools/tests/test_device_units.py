@@ -107,7 +107,7 @@ def test_protection_information(
             buffers = line["in" if direction == "pi_in" else "out"]
             # Beside the header or the response there is just the information and the data.
             assert sum(buffers) - (59 if direction == "pi_out" else 108) == line[direction] // 8 * 520
-    broken = {
+    broken: dict[str, list[dict[str, object]]] = {
         read: [{"part": "pi_in"}, {"part": "data_in"}],
         write: [{"part": "pi_out"}, {"part": "data_out"}],
     }
