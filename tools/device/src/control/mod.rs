@@ -253,6 +253,11 @@ fn stats(device: &mut Device) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
     use crate::log::Log;
     use crate::scenario::Scenario;
@@ -324,6 +329,20 @@ mod tests {
             assert!(got.contains(error), "{line}: {got}");
         }
     }
+    #[test]
+    fn an_error_of_a_queue_is_signalled() {
+        let mut device = device();
+        let order = r#"{"cmd":"vring_error","queue":2}"#;
+        let refused = say(&mut device, order);
+        assert!(refused["error"].as_str().unwrap().contains("no descriptor"));
+        let (mut front_end, end) = UnixStream::pair().unwrap();
+        device.rings[2].error = Some(File::from(OwnedFd::from(end)));
+        assert_eq!(say(&mut device, order)["ok"], true);
+        let mut count = [0; 8];
+        front_end.read_exact(&mut count).unwrap();
+        assert_eq!(u64::from_ne_bytes(count), 1);
+    }
+
     #[test]
     fn the_readme_has_every_command() {
         let readme = include_str!("../../README.md");
