@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The device status as QEMU sees it: the bits come in the order of virtio 1.3, section 3.1.1.
+
+They do so after each reset, and the device is notified of nothing before DRIVER_OK.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import Boots
+from guest import Controller, Disk, Guest, fio
+from guest.guest import OUR_MODULE
+
+ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK = 1, 2, 4, 8
+NEW_LIFE = [
+    ACKNOWLEDGE,
+    ACKNOWLEDGE | DRIVER,
+    ACKNOWLEDGE | DRIVER | FEATURES_OK,
+    ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK,
+]
+BUS = "/sys/bus/virtio/drivers/virtio_scsi_rs"
+
+
+@dataclass
+class Trace:
+    guest: Guest
+    file: Path
+    read: int = 0
+
+    def steps(self) -> list[str]:
+        """Since the last call: the status, as it was set, and "notify". Only the controller does something
+        meanwhile but the agent's port, which is live for all of the time."""
+        text = self.file.read_bytes()
+        self.read, new = len(text), text[self.read :].decode()
+        found = re.findall(r"virtio_(?:set_status vdev (\S+) val (\d+)|queue_notify vdev (\S+))", new)
+        ours = {device for device, status, _ in found if status}
+        assert len(ours) <= 1, ours
+        return [status or "notify" for device, status, other in found if (device or other) in ours]
+
+
+def lives(steps: list[str]) -> list[list[str]]:
+    """What comes between resets."""
+    found: list[list[str]] = [[]]
+    for step in steps:
+        if step == "0":
+            found.append([])
+        else:
+            found[-1].append(step)
+    return [life for life in found if life]
+
+
+@pytest.fixture(scope="module")
+def trace(boot_shared: Boots, scratch_shared: Path) -> Iterator[Trace]:
+    file = scratch_shared / "trace"
+    disk = Disk(0, 0, 16 << 20, scratch_shared / "disk.img")
+    # The port is that of a function which can be reset.
+    controller = Controller([disk], {"bus": "port0"})
+    events = ("-trace", "virtio_set_status", "-trace", "virtio_queue_notify", "-D", str(file))
+    guest = boot_shared(
+        [controller],
+        devices=[{"driver": "pcie-root-port", "id": "port0", "chassis": 1}],
+        args=events,
+        # The controller goes while targets are being looked for.
+        allow=[r"scsi .*: rejecting I/O to offline device"],
+    )
+    # What comes before is of other devices, too.
+    yield Trace(guest, file, file.stat().st_size)
+
+
+def check(trace: Trace, count: int) -> None:
+    """As many lives as that, each from its beginning, and some of them with something to do."""
+    steps = lives(trace.steps())
+    # The virtio core acknowledges a device that has lost its driver.
+    begun = [life for life in steps if life != ["1"]]
+    if set(begun[0]) == {"notify"}:
+        begun.pop(0)  # what was left of the life before
+    assert len(begun) == count
+    for life in begun:
+        settled = [step for step in life if step != "notify"]
+        wanted = [str(status) for status in NEW_LIFE]
+        assert settled == wanted
+        assert life[: len(settled)] == settled, "notified too early"
+    assert "notify" in begun[-1]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "sg_reset -H /dev/sg0",
+        "echo 1 >$(readlink -f /sys/class/scsi_host/host*/device/../..)/reset",
+        f"n=$(basename {BUS}/virtio*); echo $n >{BUS}/unbind; echo $n >{BUS}/bind",
+        f"rmmod virtio_scsi_rs; insmod {OUR_MODULE}",
+    ],
+    ids=["reset of the host", "reset of the function", "bind", "load"],
+)
+def test_a_new_life(trace: Trace, how: str) -> None:
+    trace.steps()
+    trace.guest.run(how, check=True)
+    trace.guest.settle()
+    fio.write_verified(trace.guest, trace.guest.node(trace.guest.disks[0]), size="1M")
+    check(trace, 1)
