@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from conftest import Boots
+from conftest import OURS, Boots
 from guest import Guest, Result
 from guest.device import TestDevice
 
@@ -37,11 +37,14 @@ USABLE = {
     "other sizes": {"sense_size": 252, "cdb_size": 64},
 }
 
-# Values with which there is no device.
-UNUSABLE = {
-    "less than a page at a time": {"max_sectors": 1},
-    "more queues than there are": {"num_queues": 2},
-    "all ones": dict.fromkeys(("num_queues", "seg_max", "max_sectors", "cmd_per_lun"), 0xFFFFFFFF),
+# Values with which there is no device, and what is said of it.
+UNUSABLE: dict[str, tuple[dict[str, int], str]] = {
+    "less than a page at a time": ({"max_sectors": 1}, "cannot be served: max_sectors"),
+    "more queues than there are": ({"num_queues": 2}, "and 2 request queues could not be made"),
+    "all ones": (
+        dict.fromkeys(("num_queues", "seg_max", "max_sectors", "cmd_per_lun"), 0xFFFFFFFF),
+        "request queues could not be made",
+    ),
 }
 
 
@@ -94,8 +97,12 @@ def test_usable_configuration(shared: Shared, name: str) -> None:
 def test_unusable_configuration(shared: Shared, name: str) -> None:
     """No host comes up, and the driver can be unloaded as ever."""
     mark = shared.device.mark()
-    shared.load(UNUSABLE[name])
+    values, said = UNUSABLE[name]
+    before = len(shared.guest.dmesg())
+    shared.load(values)
     assert shared.guest.run("ls -d /sys/class/scsi_host/host*").rc != 0, "a host came up"
+    if OURS:
+        assert said in shared.guest.dmesg()[before:]
     shared.unload()
     assert shared.device.since(mark, "violation") == []
 
