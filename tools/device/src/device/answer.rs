@@ -52,6 +52,14 @@ impl Device {
         let Some(memory) = self.memory.clone() else {
             return;
         };
+        let ring = &self.rings[request.queue];
+        if !ring.started || !ring.enabled {
+            // The device was reset, and the memory is the driver's again.
+            self.log.line("late", json!({"serial": serial}));
+            let state = State::Dropped;
+            self.in_flight.insert(serial, InFlight { state, ..request });
+            return;
+        }
         let action = request.rule.take();
         let (name, action) = match action {
             Some((name, action)) => (Some(name), action),
