@@ -13,6 +13,7 @@ import pytest
 from conftest import Boots
 from guest import Guest, fio, images, make_iso
 from guest.device import DeviceError, TestDevice
+from guest.guest import Handle
 
 ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"(sd|sr|scsi) \d+:\d+:\d+:\d+: ", r"I/O error,? (on )?dev s[dr]"]
 FEATURES = ["hotplug", "change", "indirect_desc", "event_idx", "version_1"]
@@ -224,9 +225,10 @@ def ready(device: TestDevice, guest: Guest, units: int = 1) -> None:
     guest.wait_until(f"test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq {units}")
 
 
-def answers(device: TestDevice, since: int) -> None:
-    """Waits until there is I/O again after some line of the log."""
-    device.wait_for(lambda: len(device.since(since, "answer")) > 50, why="no I/O")
+def goes_on(device: TestDevice, job: Handle, since: int) -> None:
+    """Waits until the device has answered for a job after some line of the log."""
+    device.wait_for(lambda: job.done() or len(device.since(since, "answer")) > 50, why="no I/O")
+    assert not job.done(), f"the job has ended: {job.wait().stderr}"
 
 
 @pytest.mark.parametrize("end", ["disconnect", "die"])
@@ -242,7 +244,7 @@ def test_the_device_goes_and_comes_back_under_io(
     options = fio.write_options("libaio", "8M", iodepth=4, time_based=True, runtime=8)
     job = guest.spawn(fio.command("/dev/sda", **options))
     for _ in range(2):
-        answers(device, device.mark())
+        goes_on(device, job, device.mark())
         since = device.mark()
         if end == "die":
             device.crash()
@@ -250,7 +252,7 @@ def test_the_device_goes_and_comes_back_under_io(
             since = 0
         else:
             device("disconnect")
-        answers(device, since)
+        goes_on(device, job, since)
         assert device.since(since, "connected"), "it was not looked for again"
     done = fio.Job.of(job.wait(120, check=True))
     assert done.error == 0
