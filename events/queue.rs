@@ -32,6 +32,7 @@ use crate::{
         DeviceBuffer,
         Handler,
         Locked,
+        RateLimit,
         Virtqueue,
         Worker, //
     },
@@ -49,6 +50,10 @@ use kernel::{
 /// A buffer is back with the device as soon as its interrupt was handled, so these only have to
 /// last for as long as that takes. The first draft of the specification suggests 10 to 15.
 const BUFFERS: usize = 16;
+
+/// How often notifications are asked for again, in how many seconds. A device may break whenever it
+/// is asked, be reset for it, and so be asked again.
+const RENEWALS: (u32, u32) = (5, 600);
 
 /// How many events are taken at a time.
 pub(super) const ROUND: usize = 4 * BUFFERS;
@@ -71,6 +76,8 @@ pub struct EventQueue {
     /// Handles events while the host is there.
     #[pin]
     worker: Locked<Option<Arc<Worker<Handling>>>>,
+    #[pin]
+    renewals: RateLimit,
 }
 
 impl EventQueue {
@@ -93,6 +100,7 @@ impl EventQueue {
                 spare <- new_locked!(spare, c"EventQueue::spare"),
                 inbox,
                 worker <- new_locked!(None, c"EventQueue::worker"),
+                renewals <- RateLimit::of(RENEWALS.0, RENEWALS.1),
             }),
             GFP_KERNEL,
         )
@@ -113,6 +121,11 @@ impl EventQueue {
     /// Returns what all queues of the device have in common.
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Returns whether notifications may be asked for again.
+    pub(super) fn may_renew(&self) -> bool {
+        self.renewals.pass()
     }
 
     /// Returns what the worker has to do.

@@ -59,11 +59,13 @@ impl Handling {
     /// Brings the midlayer up to date with the device, whatever has happened: removes the logical
     /// units that are gone, has those that are there say what has changed, and finds new ones.
     pub(super) fn reconcile(&self) {
+        let renew = self.queue.may_renew();
+
         for unit in self.host.logical_units() {
             if self.is_gone(&unit) {
                 self.remove(unit);
             } else {
-                self.refresh(&unit);
+                self.refresh(&unit, renew);
             }
         }
         self.host.scan();
@@ -95,13 +97,14 @@ impl Handling {
         }
     }
 
-    /// Has a logical unit say what has changed, and reads it again.
-    fn refresh(&self, unit: &LogicalUnit) {
+    /// Has a logical unit say what has changed, and reads it again. `renew` is whether to ask for its
+    /// notifications again.
+    fn refresh(&self, unit: &LogicalUnit, renew: bool) {
         let timeout = Self::patience();
 
         // A reset has ended what the device was asked to notify of. What happens from here on is
         // notified, what has happened before is found below.
-        if let (true, Ok(target)) = (unit.is_mmc(), u8::try_from(unit.target())) {
+        if let (true, Ok(target)) = (renew && unit.is_mmc(), u8::try_from(unit.target())) {
             self.subscribe(Address {
                 target,
                 lun: unit.lun(),

@@ -43,7 +43,7 @@ const REST: i64 = 10;
 
 /// Handles the events of a host.
 pub(super) struct Handling {
-    queue: Arc<EventQueue>,
+    pub(super) queue: Arc<EventQueue>,
     pub(super) host: Arc<Host<Initiator>>,
 }
 

@@ -74,9 +74,10 @@ void virtio_helper_reinit_completion(struct completion *done)
  * The kernel would tell how many messages were suppressed under the name of a
  * function. With this flag it does so only on release, which never comes.
  */
-void virtio_helper_ratelimit_init(struct ratelimit_state *state)
+void virtio_helper_ratelimit_init(struct ratelimit_state *state, unsigned int seconds,
+				  unsigned int most)
 {
-	ratelimit_default_init(state);
+	ratelimit_state_init(state, seconds * HZ, most);
 	ratelimit_set_flags(state, RATELIMIT_MSG_ON_RELEASE);
 }
 

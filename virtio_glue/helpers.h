@@ -32,7 +32,8 @@ void virtio_helper_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
 
 void virtio_helper_reinit_completion(struct completion *done);
 
-void virtio_helper_ratelimit_init(struct ratelimit_state *state);
+void virtio_helper_ratelimit_init(struct ratelimit_state *state, unsigned int seconds,
+				  unsigned int most);
 
 void virtio_helper_init_work(struct work_struct *work, work_func_t func);
 void virtio_helper_queue_freezable_work(struct work_struct *work);

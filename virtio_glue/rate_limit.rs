@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A limit to what a device can make the driver say.
+//! A limit to what a device can make the driver say and do.
 //!
 //! C header: [`include/linux/ratelimit.h`](srctree/include/linux/ratelimit.h)
 
@@ -10,7 +10,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Lets a few things pass every five seconds, and no more.
+/// Lets a few things pass in a time, and no more.
 ///
 /// Nothing is said of what does not pass: what is limited is counted elsewhere.
 #[pin_data]
@@ -26,12 +26,17 @@ unsafe impl Send for RateLimit {}
 unsafe impl Sync for RateLimit {}
 
 impl RateLimit {
-    /// Makes an initialiser for a limit of 10 in 5 seconds.
+    /// Makes an initialiser for a limit of 10 in 5 seconds, which is what the log can take.
     pub fn new() -> impl PinInit<Self> {
+        Self::of(10, 5)
+    }
+
+    /// Makes an initialiser for a limit of `most` in so many seconds.
+    pub fn of(most: u32, seconds: u32) -> impl PinInit<Self> {
         pin_init!(Self {
-            state <- Opaque::ffi_init(|slot: *mut kernel::bindings::ratelimit_state| {
+            state <- Opaque::ffi_init(move |slot: *mut kernel::bindings::ratelimit_state| {
                 // SAFETY: `slot` is valid for writes and pinned.
-                unsafe { bindings::virtio_helper_ratelimit_init(slot) }
+                unsafe { bindings::virtio_helper_ratelimit_init(slot, seconds, most) }
             }),
         })
     }

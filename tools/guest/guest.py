@@ -23,6 +23,9 @@ from .machine import Machine
 
 OUR_MODULE = "/lib/ours/virtio_scsi_rs.ko"
 CHUNK = 1 << 20
+# KASAN takes the fifth level of pages, which the processor has, for wild memory; and the firmware lets only
+# a larger kernel have the ports of PCI Express.
+FOR_SANITIZED = "no5lvl pcie_ports=native"
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class Guest:
             memory=memory,
             controllers=self.controllers,
             devices=devices,
-            append=append,
+            append=f"{append} {FOR_SANITIZED}" if kernel == paths.SANITIZED else append,
             machine=machine,
             args=args,
             interactive=interactive,

@@ -15,6 +15,10 @@ if "VSRS_CACHE" not in os.environ:
     raise SystemExit("This runs inside the toolbox: tools/in-toolbox COMMAND, or a target of the Makefile.")
 CACHE = Path(os.environ["VSRS_CACHE"])
 SERIES = os.environ.get("KERNEL") or "7.3"
+# The kernel of tools/x86-kernel.
+SANITIZED = "x86-sanitized"
+# How much longer than usual things may take.
+SLOWNESS = 4 if SERIES == SANITIZED else 1
 
 
 def toolbox_key() -> str:

@@ -37,7 +37,7 @@ from guest.uml import UmlGuest
 
 # Their kernels take ten minutes each to build: `make test-uml` and `make test-x86` run them.
 collect_ignore_glob = [] if os.environ.get("UML") else ["test_uml*.py"]
-collect_ignore_glob += [] if paths.SERIES == "x86-sanitized" else ["test_sanitized.py"]
+collect_ignore_glob += [] if paths.SERIES == paths.SANITIZED else ["test_sanitized.py"]
 
 LOGS = paths.LOGS / "tests"
 OURS = MODULE == "ours"

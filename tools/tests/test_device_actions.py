@@ -2,6 +2,7 @@
 """What the scripted device can do and no other file tests: each action is seen to act in the guest."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -320,7 +321,7 @@ NOTIFICATIONS: dict[str, tuple[dict[str, Any], dict[str, Any], int | None]] = {
     "query fails": (AN_QUERY, {"response": "failure"}, None),
     "query is not for this unit": (AN_QUERY, {"response": "incorrect_lun"}, None),
     "query is not answered": (AN_QUERY, {"drop": True}, None),
-    "subscription is answered twice": (AN_SUBSCRIBE, {"repeat": 2}, 16),
+    "subscription is answered twice": ({**AN_SUBSCRIBE, "times": 1}, {"repeat": 2}, 16),
     "query without a response": (AN_QUERY, {"write": "nothing"}, None),
     "subscription fails": (AN_SUBSCRIBE, {"response": "failure"}, 16),
     "subscription is not answered": (AN_SUBSCRIBE, {"drop": True}, 16),
@@ -353,9 +354,36 @@ def test_asking_for_notifications(drives: Shared, answer: str) -> None:
     last = {"unit": f"{100 + target}:0", "subscribe": True}
     device.wait_for(lambda: device.since(mark, "an", **last), why="the next unit was not asked")
     asked = device.since(mark, "an", unit=f"{target}:0", subscribe=True)
-    assert [line["requested"] for line in asked] == ([] if wanted is None else [wanted])
+    # What breaks the queue has the device reset, which ends the subscription, so it is renewed.
+    times = 0 if wanted is None else action.get("repeat", 1)
+    assert [line["requested"] for line in asked] == times * [wanted]
     guest.run(f"dd if=/dev/$({found}) bs=2k count=16 iflag=direct of=/dev/null", check=True)
     device("remove_rule", name="an")
     for each in (target, 100 + target):
         device("remove_unit", target=each)
     guest.wait_until(f"! {found}")
+
+
+def test_a_subscription_that_breaks_the_queue_each_time(drives: Shared) -> None:
+    """It would be renewed, break the queue and have the device reset for ever; but that ends soon."""
+    device, guest = drives.device, drives.guest
+    mark = device.mark()
+    device.rule("an", {**AN_SUBSCRIBE, "target": 60}, repeat=2)
+    device("add_unit", unit={"target": 60, "kind": "cdrom", "size": "1M"})
+    found = "ls /sys/bus/scsi/devices/*:0:60:0/block"
+    guest.wait_until(found)
+
+    def resets() -> int:
+        return len(device.since(mark, "queue_start", queue=0))
+
+    device.wait_for(resets, why="no reset")
+    before = -1
+    deadline = time.monotonic() + 40
+    while before != resets():
+        assert time.monotonic() < deadline, f"{resets()} resets, and no end"
+        before = resets()
+        time.sleep(4)
+    assert 1 < before < 10
+    device("remove_rule", name="an")
+    guest.run(f"dd if=/dev/$({found}) bs=2k count=16 iflag=direct of=/dev/null", check=True)
+    device("remove_unit", target=60)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Boots
-from guest import Controller, Disk, Guest, fio
+from guest import Controller, Disk, Guest, fio, paths
 from guest.device import TestDevice
 from test_events import GOING
 
@@ -49,6 +49,9 @@ def pull_out(guest: Guest) -> None:
         events.wait(20, lambda event: event["data"].get("device") == "scsi0")
 
 
+@pytest.mark.skipif(
+    paths.SERIES == paths.SANITIZED, reason="the kernel's pciehp takes its own locks in two orders"
+)
 @pytest.mark.parametrize("depth", [1, 64])
 def test_surprise_removal_under_io(boot: Boots, scratch: Path, depth: int) -> None:
     """Commands in flight end at once, and so does the removal; another device does not notice."""
@@ -66,7 +69,7 @@ def test_surprise_removal_under_io(boot: Boots, scratch: Path, depth: int) -> No
     guest.wait_until("test $(lsscsi | wc -l) -eq 1", 30)
     guest.wait_until("! ps -eo stat,comm | grep -E '^D'", 30)
     # The ladder, and the time that an unplugged controller gets to finish, are longer.
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 8 * paths.SLOWNESS
     fio.write_verified(guest, guest.out("ls -d /dev/sd*"), size="1M")
     guest.unload()
 
@@ -87,7 +90,7 @@ def test_unbinding_while_events_are_handled_by_a_silent_device(
     device.wait_for(lambda: device.lines("wait", rule="commands"), why="commands in flight")
     took = guest.run(f"echo {name} >{DRIVER}/unbind", timeout=90, check=True).seconds
     # The time of one step, and not that of a ladder for each command.
-    assert took < 4 + 5, took
+    assert took < 4 + 5 * paths.SLOWNESS, took
     guest.unload()
 
 
@@ -120,4 +123,4 @@ def test_the_bound_of_recovery(serve: Callable[..., TestDevice], boot: Boots) ->
     # Its time-out, of which the block layer makes up to two seconds more, and what the README says.
     bound = timeout + 2 + 1 + 3 * step
     # An emulated reset takes its time.
-    assert bound - 3 < took < bound + 1, took
+    assert bound - 3 < took < bound + paths.SLOWNESS, took
