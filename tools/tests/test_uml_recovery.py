@@ -153,7 +153,7 @@ def hold_hundreds(bench: Bench, lun: int, working: bool) -> None:
         bench.device.rule("functions", {"on": "tmf"}, drop=True)
     options = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "iodepth": 240}
     bench.guest.spawn(fio.command(node, time_based=True, runtime=600, **options))
-    bench.device.wait_for(lambda: len(bench.device("waiting")["waiting"]) >= 200, 10, "hundreds in flight")
+    bench.device.wait_for(lambda: len(bench.device("waiting")["waiting"]) >= 200, 40, "hundreds in flight")
 
 
 @pytest.mark.parametrize("working", [True, False], ids=["functions work", "nothing works"])
