@@ -65,7 +65,7 @@ def trace(boot_shared: Boots, scratch_shared: Path) -> Iterator[Trace]:
         devices=[{"driver": "pcie-root-port", "id": "port0", "chassis": 1}],
         args=events,
         # The controller goes while targets are being looked for.
-        allow=[r"scsi .*: rejecting I/O to offline device"],
+        allow=[r"scsi .*: rejecting I/O to (offline|dead) device"],
     )
     # What comes before is of other devices, too.
     yield Trace(guest, file, file.stat().st_size)
