@@ -16,13 +16,13 @@ KDIR ?=
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run test test-uml compare shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
+.PHONY: help run test test-uml test-x86 compare shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
 	@echo "make test             all checks and tests; TESTS='-k smoke' chooses guest tests"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
-	@echo "make test-x86        some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
+	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make compare          build/compare.md: tests with the scripted device, the C driver and ours side by side"
 	@echo "make shell            a shell in a virtual machine with the module and some disks"
 	@echo
@@ -58,6 +58,9 @@ X86_TESTS ?= sanitized smoke recovery needs_reset lost_device device_faults devi
 test-x86:
 	@tools/x86-kernel
 	@$(in_toolbox) env KERNEL=x86-sanitized python3 -m pytest $(X86_TESTS:%=tools/tests/test_%.py)
+
+compare:
+	@$(in_toolbox) tools/compare $(TESTS)
 
 shell:
 	@tools/shell
