@@ -350,6 +350,11 @@ fn vanish(dev: &Device<device::Bound>, data: &DeviceData) {
     if *phase != Phase::Gone {
         dev_warn!(dev, "the device is not there any more\n");
     }
+    retire(data, &mut phase);
+}
+
+/// Takes the device out of service for good. What it has of commands ends.
+fn retire(data: &DeviceData, phase: &mut Phase) {
     data.shared.give_up();
     data.virtqueues.delete();
     *phase = Phase::Gone;
@@ -433,9 +438,7 @@ impl virtio_glue::Driver for VirtioScsi {
                 dev,
                 "the device could not be set up again and is given up\n"
             );
-            data.shared.give_up();
-            data.virtqueues.delete();
-            *phase = Phase::Gone;
+            retire(data.get_ref(), &mut phase);
         }
         result
     }
@@ -459,8 +462,6 @@ impl virtio_glue::Driver for VirtioScsi {
         drop(guard);
 
         data.resetter.disable();
-        data.shared.give_up();
-        *data.phase.lock() = Phase::Gone;
-        data.virtqueues.delete();
+        retire(data.get_ref(), &mut data.phase.lock());
     }
 }

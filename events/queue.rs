@@ -76,6 +76,7 @@ pub struct EventQueue {
     /// Handles events while the host is there.
     #[pin]
     worker: Locked<Option<Arc<Worker<Handling>>>>,
+    /// Limits how often notifications are asked for again.
     #[pin]
     renewals: RateLimit,
 }

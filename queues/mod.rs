@@ -9,7 +9,8 @@
 //! `recovery.rs` is what becomes of commands that are not answered.
 //!
 //! `wire.rs` is the bytes, `response.rs` what the answers mean, `limits.rs` what the device may
-//! ask of the driver. These three know nothing of the kernel. `config.rs` reads what the latter is about.
+//! ask of the driver. These three know nothing of the kernel. `config.rs` reads what the latter is
+//! about.
 
 mod control;
 mod initiator;

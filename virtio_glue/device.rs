@@ -15,6 +15,9 @@ use kernel::{
     types::Opaque, //
 };
 
+/// The status that is read from a PCI device which is not there.
+const STATUS_GONE: u32 = 0xff;
+
 /// A virtio device: `struct virtio_device`.
 ///
 /// # Invariants
@@ -48,7 +51,7 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     /// Reading from a PCI device that is not there gives ones, and no device has all bits of its
     /// status set. Such a device must not be reset: that waits until the status reads as zero.
     pub fn is_gone(&self) -> bool {
-        self.status() == u8::MAX.into()
+        self.status() == STATUS_GONE
     }
 }
 
@@ -118,7 +121,9 @@ impl Device<device::Bound> {
     ///
     /// A device that is gone asks for nothing.
     pub fn needs_reset(&self) -> bool {
-        !self.is_gone() && self.status() & bindings::VIRTIO_CONFIG_S_NEEDS_RESET != 0
+        let status = self.status();
+
+        status != STATUS_GONE && status & bindings::VIRTIO_CONFIG_S_NEEDS_RESET != 0
     }
 
     /// Sets `DRIVER_OK`, unless it is set: from here on the device may be notified.

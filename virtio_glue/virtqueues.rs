@@ -269,8 +269,8 @@ impl Virtqueues {
         *live && (self.dev.is_gone() || self.slots.iter().all(|slot| slot.is_broken()))
     }
 
-    /// Resets the device, unless it is gone, hands what it had not used to [`Handler::unused`], and deletes the
-    /// virtqueues. Does nothing if there are none.
+    /// Resets the device, unless it is gone, hands what it had not used to [`Handler::unused`], and
+    /// deletes the virtqueues. Does nothing if there are none.
     ///
     /// Process context. When it returns no callback runs and none will.
     pub fn delete(&self) {

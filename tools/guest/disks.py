@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 
+def shown_lun(lun: int) -> int:
+    """The number the kernel gives a LUN: over 255 the addressing method of the wire is part of it."""
+    return lun if lun < 256 else lun | 0x4000
+
+
 @dataclass
 class Disk:
     """One logical unit.
@@ -36,8 +41,7 @@ class Disk:
 
     @property
     def shown_lun(self) -> int:
-        """The number the kernel gives a LUN: over 255 the addressing method of the wire is part of it."""
-        return self.lun if self.lun < 256 else self.lun | 0x4000
+        return shown_lun(self.lun)
 
     def blockdev_options(self) -> dict[str, Any]:
         if self.blockdev is not None:

@@ -4,7 +4,7 @@
 import re
 from dataclasses import dataclass
 
-from .disks import Disk
+from .disks import Disk, shown_lun
 from .guest import Guest
 
 # Bits of virtio 1.3, sections 5.6.3 and 6.
@@ -24,6 +24,18 @@ class Interrupt:
     @property
     def count(self) -> int:
         return sum(self.counts)
+
+
+def units(guest: Guest) -> set[tuple[int, int]]:
+    """Target and LUN of all logical units that the guest has, LUNs as the device numbers them."""
+    names = guest.out("ls /sys/bus/scsi/devices | grep -E '^[0-9]+:' || :").split()
+    pairs = [tuple(map(int, name.split(":")[2:])) for name in names]
+    return {(target, lun & 0x3FFF) for target, lun in pairs}
+
+
+def unit_node(guest: Guest, target: int, lun: int, kind: str = "block") -> str:
+    """The node of a unit of the only host; kind "scsi_generic" is its /dev/sg."""
+    return "/dev/" + guest.out(f"ls /sys/bus/scsi/devices/*:0:{target}:{shown_lun(lun)}/{kind}")
 
 
 def virtio_name(guest: Guest, controller: str = "scsi0") -> str:

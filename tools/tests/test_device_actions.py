@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from conftest import Boots
-from guest import Guest, fio, images, make_iso
+from guest import Guest, fio, images, make_iso, numbered
 from guest.device import DeviceError, TestDevice
 from guest.guest import Handle
+from guest.numbered import BLOCK
 
 ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"(sd|sr|scsi) \d+:\d+:\d+:\d+: ", r"I/O error,? (on )?dev s[dr]"]
 FEATURES = ["hotplug", "change", "indirect_desc", "event_idx", "version_1"]
 MEGABYTE = 1 << 20
-BLOCK = 4096
 # Longer than the timeout of a command and of every step of recovery together.
 PATIENCE = 60
 
@@ -33,11 +33,7 @@ class Shared:
     disk: str
 
     def block(self, number: int) -> str:
-        """The shell's way to read a block past all caches, and to compare it with what it should be."""
-        return (
-            f"dd if={self.disk} bs={BLOCK} count=1 skip={number} iflag=direct 2>/dev/null "
-            f"| cmp - <(yes {number} | head -c {BLOCK})"
-        )
+        return numbered.compare(self.disk, number)
 
     def reads(self) -> None:
         for number in range(4):
@@ -59,8 +55,7 @@ def shared(serve_shared: Serve, boot_shared: Boots) -> Shared:
     guest = boot_shared(**device.door("test"), parameters="recovery_step=1", allow=ALLOW)
     guest.wait_until("test -e /dev/sda && test -e /dev/sg0")
     guest.run("echo 2 >/sys/block/sda/device/timeout; blockdev --setra 0 /dev/sda", check=True)
-    fill = f"for i in {{0..31}}; do yes $i | head -c {BLOCK}; done >/dev/sda; sync"
-    guest.run(f"{fill}; echo 3 >/proc/sys/vm/drop_caches", check=True)
+    guest.run(numbered.fill("/dev/sda", 32), check=True)
     return Shared(device, guest, "/dev/sda")
 
 

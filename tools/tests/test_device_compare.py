@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import Boots
-from guest import Guest, fio
+from guest import Guest, fio, numbered
 from guest.device import TestDevice
 
 ALLOW = [
@@ -26,7 +26,6 @@ ALLOW = [
 TIMEOUT, STEP = 2, 2
 # Who has not come back by then does not.
 PATIENCE = 60
-BLOCK = 4096
 
 Record = Callable[[str, Any], None]
 
@@ -92,11 +91,7 @@ class Shared:
         return "/dev/" + self.guest.out(f"ls /sys/bus/scsi/devices/*:0:0:{lun}/block")
 
     def read(self, block: int) -> str:
-        """The shell's way to read a block past all caches, and to see that it is the right one."""
-        return (
-            f"dd if={self.node(0)} bs={BLOCK} count=1 skip={block} iflag=direct 2>/dev/null "
-            f"| cmp - <(yes {block} | head -c {BLOCK})"
-        )
+        return numbered.compare(self.node(0), block)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +100,7 @@ def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Share
     options = {"parameters": f"recovery_step={STEP}", "append": "hung_task_panic=0"}
     shared = Shared(device, boot_shared(**device.door("scsi"), allow=ALLOW, **options))
     ready(shared)
-    fill = f"for i in {{0..31}}; do yes $i | head -c {BLOCK}; done >{shared.node(0)}; sync"
-    shared.guest.run(f"{fill}; echo 3 >/proc/sys/vm/drop_caches", check=True)
+    shared.guest.run(numbered.fill(shared.node(0), 32), check=True)
     return shared
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from conftest import Boots
-from guest import Guest
+from guest import Guest, sysfs
 from guest.device import TestDevice
 
 TRANSPORT_RESET, ASYNC_NOTIFY, PARAM_CHANGE = 1, 2, 3
@@ -27,9 +27,7 @@ class Bus:
 
     def addresses(self) -> set[tuple[int, int]]:
         """Target and LUN of all logical units that the guest has, LUNs as the device numbers them."""
-        names = self.guest.out("ls /sys/bus/scsi/devices | grep -E '^[0-9]+:' || :").split()
-        pairs = [tuple(map(int, name.split(":")[2:])) for name in names]
-        return {(target, lun & 0x3FFF) for target, lun in pairs}
+        return sysfs.units(self.guest)
 
     def expect(self, wanted: set[tuple[int, int]], timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout
@@ -42,8 +40,7 @@ class Bus:
         self.device("event", event=event, reason=reason, target=target, lun=lun, wait=True, **fields)
 
     def node(self, target: int, lun: int) -> str:
-        shown = lun if lun < 256 else lun | 0x4000
-        return "/dev/" + self.guest.out(f"ls /sys/bus/scsi/devices/*:0:{target}:{shown}/block")
+        return sysfs.unit_node(self.guest, target, lun)
 
     def works(self) -> None:
         node = self.node(0, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Boots
-from guest import Guest
+from guest import Guest, numbered
 from guest.device import TestDevice
 
 # What the driver and the midlayer say of a device that misbehaves.
@@ -28,11 +28,7 @@ class Shared:
     disk: str
 
     def block(self, number: int) -> str:
-        """The shell's way to read one block and to compare it with what it should be."""
-        return (
-            f"dd if=/dev/{self.disk} bs=4k count=1 skip={number} iflag=direct 2>/dev/null "
-            f"| cmp - <(yes {number} | head -c 4096)"
-        )
+        return numbered.compare(f"/dev/{self.disk}", number)
 
     def read(self, number: int) -> int:
         return self.guest.run(self.block(number), timeout=PATIENCE).rc
@@ -47,8 +43,7 @@ def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Share
     guest.run(
         "for f in /sys/block/sd*/device; do echo 2 >$f/timeout; echo 2 >$f/eh_timeout; done", check=True
     )
-    guest.run(f"for i in {{0..63}}; do yes $i | head -c 4096; done >/dev/{disk}; sync", check=True)
-    guest.run("echo 3 >/proc/sys/vm/drop_caches", check=True)
+    guest.run(numbered.fill(f"/dev/{disk}", 64), check=True)
     return Shared(device, guest, disk)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conftest import Boots
-from guest import Guest
+from guest import Guest, sysfs
 from guest.device import TestDevice
 
 TARGETS = 4
@@ -23,16 +23,9 @@ EACH = 0.4
 GOING = (r"I/O error,? (on )?dev sd", r"(sd|scsi) \d+:\d+:\d+:\d+: .*", r"device offline error")
 
 
-def units(guest: Guest) -> set[tuple[int, int]]:
-    """Target and LUN of all logical units that the guest has, LUNs as the device numbers them."""
-    names = guest.out("ls /sys/bus/scsi/devices | grep -E '^[0-9]+:' || :").split()
-    pairs = [tuple(map(int, name.split(":")[2:])) for name in names]
-    return {(target, lun & 0x3FFF) for target, lun in pairs}
-
-
 def expect(guest: Guest, wanted: set[tuple[int, int]]) -> None:
     deadline = time.monotonic() + 30 + EACH * COUNT
-    while (seen := units(guest)) != wanted:
+    while (seen := sysfs.units(guest)) != wanted:
         if time.monotonic() > deadline:
             missing, left = wanted - seen, seen - wanted
             raise AssertionError(f"{len(missing)} units are missing, {len(left)} are left over")

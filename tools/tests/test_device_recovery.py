@@ -31,8 +31,8 @@ def node(guest: Guest, lun: int) -> str:
     return "/dev/" + guest.out(f"ls /sys/bus/scsi/devices/*:0:0:{lun}/block")
 
 
-def nobody_is_stuck(guest: Guest) -> None:
-    guest.wait_until("! ps -eo stat,comm | grep -E '^D'", 120)
+def nobody_is_stuck(guest: Guest, timeout: float = 120) -> None:
+    guest.wait_until("! ps -eo stat,comm | grep -E '^D'", timeout)
 
 
 def hold(device: TestDevice, guest: Guest, lun: int, functions: bool) -> None:

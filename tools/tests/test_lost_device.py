@@ -11,13 +11,13 @@ import pytest
 from conftest import Boots
 from guest import Controller, Disk, Guest, fio, paths
 from guest.device import TestDevice
+from test_device_recovery import nobody_is_stuck
 from test_events import GOING
 
 # The port's own way to take note of what is plugged in, which is how a device can go unannounced.
 NATIVE_HOTPLUG = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
 PORTS = [{"driver": "pcie-root-port", "id": f"port{n}", "chassis": n + 1} for n in range(2)]
 READ = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "time_based": True, "runtime": 600}
-DRIVER = "/sys/bus/virtio/drivers/virtio_scsi_rs"
 
 # Offsets and bits of include/uapi/linux/pci_regs.h.
 CAPABILITY_LIST, EXPRESS, SLOT_CONTROL = 0x34, 0x10, 0x18
@@ -67,7 +67,7 @@ def test_surprise_removal_under_io(boot: Boots, scratch: Path, depth: int) -> No
     for job in jobs:
         assert job.wait(30).rc != 0
     guest.wait_until("test $(lsscsi | wc -l) -eq 1", 30)
-    guest.wait_until("! ps -eo stat,comm | grep -E '^D'", 30)
+    nobody_is_stuck(guest, 30)
     # The ladder, and the time that an unplugged controller gets to finish, are longer.
     assert time.monotonic() - began < 8 * paths.SLOWNESS
     fio.write_verified(guest, guest.out("ls -d /dev/sd*"), size="1M")
@@ -88,7 +88,7 @@ def test_unbinding_while_events_are_handled_by_a_silent_device(
     device.rule("commands", {}, drop=True)
     device("event", event=0, missed=True)
     device.wait_for(lambda: device.lines("wait", rule="commands"), why="commands in flight")
-    took = guest.run(f"echo {name} >{DRIVER}/unbind", timeout=90, check=True).seconds
+    took = guest.run(f"echo {name} >{guest.driver.sysfs}/unbind", timeout=90, check=True).seconds
     # The time of one step, and not that of a ladder for each command.
     assert took < 4 + 5 * paths.SLOWNESS, took
     guest.unload()

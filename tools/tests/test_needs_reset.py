@@ -21,7 +21,6 @@ from test_recovery import VERIFIED
 MEMORY = 1024
 EVENTQ = 1
 DEVICE = "/machine/peripheral/scsi0/virtio-backend"
-DRIVER = "/sys/bus/virtio/drivers/virtio_scsi_rs"
 SAID = "the device does not work: resetting it"
 # A descriptor: address, length, flags, next.
 DESCRIPTOR = struct.Struct("<QIHH")
@@ -122,12 +121,12 @@ def test_during(bench: Bench, activity: str) -> None:
 def test_at_removal(bench: Bench) -> None:
     """The driver may be gone before it has healed the device, which then is healed when it comes back."""
     guest = bench.guest
-    name = guest.out(f"basename {DRIVER}/virtio*")
+    name = guest.out(f"basename {guest.driver.sysfs}/virtio*")
     for pause in (0, 0.01, 0.1):
         bench.spoil()
         time.sleep(pause)
-        guest.run(f"echo {name} >{DRIVER}/unbind", timeout=60, check=True)
-        guest.run(f"echo {name} >{DRIVER}/bind", timeout=60, check=True)
+        guest.run(f"echo {name} >{guest.driver.sysfs}/unbind", timeout=60, check=True)
+        guest.run(f"echo {name} >{guest.driver.sysfs}/bind", timeout=60, check=True)
         guest.settle()
         fio.write_verified(guest, guest.node(bench.disk), size="1M")
 
@@ -135,10 +134,10 @@ def test_at_removal(bench: Bench) -> None:
 def test_at_probe(bench: Bench) -> None:
     """A device that asks for it as soon as it is bound."""
     guest = bench.guest
-    name = guest.out(f"basename {DRIVER}/virtio*")
+    name = guest.out(f"basename {guest.driver.sysfs}/virtio*")
     for _ in range(3):
-        guest.run(f"echo {name} >{DRIVER}/unbind", timeout=60, check=True)
-        guest.run(f"echo {name} >{DRIVER}/bind", timeout=60, check=True)
+        guest.run(f"echo {name} >{guest.driver.sysfs}/unbind", timeout=60, check=True)
+        guest.run(f"echo {name} >{guest.driver.sysfs}/bind", timeout=60, check=True)
         bench.spoil()
         guest.settle()
         bench.heals()

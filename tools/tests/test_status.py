@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Boots
 from guest import Controller, Disk, Guest, fio
-from guest.guest import OUR_MODULE
+from guest.guest import DRIVERS
 
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK = 1, 2, 4, 8
 NEW_LIFE = [
@@ -22,7 +22,7 @@ NEW_LIFE = [
     ACKNOWLEDGE | DRIVER | FEATURES_OK,
     ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK,
 ]
-BUS = "/sys/bus/virtio/drivers/virtio_scsi_rs"
+DRIVER = DRIVERS["ours"]
 
 
 @dataclass
@@ -92,8 +92,8 @@ def check(trace: Trace, count: int) -> None:
     [
         "sg_reset -H /dev/sg0",
         "echo 1 >$(readlink -f /sys/class/scsi_host/host*/device/../..)/reset",
-        f"n=$(basename {BUS}/virtio*); echo $n >{BUS}/unbind; echo $n >{BUS}/bind",
-        f"rmmod virtio_scsi_rs; insmod {OUR_MODULE}",
+        f"n=$(basename {DRIVER.sysfs}/virtio*); echo $n >{DRIVER.sysfs}/unbind; echo $n >{DRIVER.sysfs}/bind",
+        f"rmmod {DRIVER.name}; insmod {DRIVER.path}",
     ],
     ids=["reset of the host", "reset of the function", "bind", "load"],
 )

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from conftest import folder_of
+from guest import sysfs
 from guest.device import TestDevice
 from guest.guest import Handle
 from guest.uml import VARIANTS, UmlGuest
@@ -87,14 +88,7 @@ class Bench:
 
     def node(self, target: int = 0, lun: int = 0, kind: str = "block") -> str:
         """The node of a unit; kind "scsi_generic" is its /dev/sg."""
-        shown = lun if lun < 256 else lun | 0x4000
-        return "/dev/" + self.guest.out(f"ls /sys/bus/scsi/devices/*:0:{target}:{shown}/{kind}")
-
-    def units(self) -> set[tuple[int, int]]:
-        """Target and LUN of all units that the guest has, LUNs as the device numbers them."""
-        names = self.guest.out("ls /sys/bus/scsi/devices | grep -E '^[0-9]+:' || :").split()
-        pairs = [tuple(map(int, name.split(":")[2:])) for name in names]
-        return {(target, lun & 0x3FFF) for target, lun in pairs}
+        return sysfs.unit_node(self.guest, target, lun, kind)
 
     def unbind(self, timeout: float = 30) -> float:
         """Takes the device away from the driver; returns how long it took."""
