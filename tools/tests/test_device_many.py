@@ -35,8 +35,8 @@ def expect(guest: Guest, wanted: set[tuple[int, int]]) -> None:
 def test_units_added_and_removed_by_events(
     serve: Callable[..., TestDevice], boot: Boots, record_property: Callable[[str, Any], None]
 ) -> None:
-    """No unit is missing in the end, and none is left, though the guest has fewer event buffers than there
-    are events and misses most of them."""
+    """No unit is missing in the end, and none is left, though a quarter of the events finds no buffer; of the
+    others, too, as many as the guest is slower than the device."""
     device = serve({"unit": [{"size": "1M"}]})
     guest = boot(**device.door("test", memory=2048), allow=GOING)
     expect(guest, {(0, 0)})
@@ -45,14 +45,17 @@ def test_units_added_and_removed_by_events(
     def timed(what: str, change: Callable[[int, int], Any], wanted: set[tuple[int, int]]) -> float:
         missed = device("stats")["stats"]["events_missed"]
         began = time.monotonic()
-        for target, lun in sorted(many):
+        for number, (target, lun) in enumerate(sorted(many)):
+            if number == COUNT * 3 // 4:
+                device("eventq", consume=False)
             change(target, lun)
+        device("eventq", consume=True)
         sent = time.monotonic() - began
         expect(guest, wanted)
         took = time.monotonic() - began
         missed = device("stats")["stats"]["events_missed"] - missed
         print(f"{COUNT} units {what}: sent in {sent:.1f} s, {missed} events missed, done in {took:.1f} s")
-        assert missed > 0, "no event was missed, so this shows little"
+        assert missed >= COUNT - COUNT * 3 // 4
         record_property(what, f"{took:.1f}")
         return took
 
