@@ -15,7 +15,7 @@ use core::{
     pin::Pin, //
 };
 use kernel::{
-    device, driver,
+    debugfs, device, driver,
     ffi::c_uint,
     new_mutex,
     prelude::*,
@@ -52,6 +52,7 @@ use crate::{
     },
     virtio_glue::{
         Adapter,
+        DebugDir,
         Device,
         DeviceId,
         Handlers,
@@ -114,6 +115,7 @@ virtio_glue::virtio_device_table!(ID_TABLE, [DeviceId::any_vendor(VIRTIO_ID_SCSI
 struct Module {
     #[pin]
     _driver: driver::Registration<Adapter<VirtioScsi>>,
+    _debug_dir: DebugDir,
 }
 
 impl kernel::InPlaceModule for Module {
@@ -125,6 +127,7 @@ impl kernel::InPlaceModule for Module {
 
         try_pin_init!(Self {
             _: { registration? },
+            _debug_dir: DebugDir::new(c"virtio_scsi_rs")?,
             _driver <- driver::Registration::new(c"virtio_scsi_rs", module),
         })
     }
@@ -158,6 +161,8 @@ enum Phase {
 /// What the driver keeps for each device. The fields are dropped from top to bottom.
 #[pin_data]
 struct DeviceData {
+    #[pin]
+    _counters: debugfs::File<Arc<Shared>>,
     shared: Arc<Shared>,
     events: Arc<EventQueue>,
     initiator: Arc<Initiator>,
@@ -275,6 +280,8 @@ fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>>
         protection: layout.protection,
     };
 
+    let debug_dir = DebugDir::of(dev);
+
     // Commands can come as soon as the host is there.
     virtqueues.start(dev);
     let host = Arc::pin_init(
@@ -283,6 +290,7 @@ fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>>
     )?;
 
     Ok(try_pin_init!(DeviceData {
+        _counters <- debug_dir.read_callback_file(c"counters", shared.clone(), &|shared, f| shared.counters().show(f)),
         shared,
         events,
         initiator,
@@ -305,7 +313,7 @@ fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     let count = before.min(now.interrupt_queues + now.polled_queues);
 
     data.virtqueues
-        .create(
+        .create_again(
             dev,
             OTHER_QUEUES + count as usize,
             Initiator::OTHER_INTERRUPTS,

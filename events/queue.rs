@@ -196,6 +196,7 @@ impl EventQueue {
     /// The device gets each buffer back at once, before its event is handled, so it can report
     /// events for as long as this goes on. After [`ROUND`] of them this leaves the rest for later.
     pub(super) fn collect(&self) -> usize {
+        let counters = self.shared.counters();
         let mut count = 0;
 
         while count < ROUND {
@@ -210,9 +211,14 @@ impl EventQueue {
 
             self.post(buffer);
             count += 1;
+            counters.events.count();
 
             if report.missed {
+                counters.missed_events.count();
                 self.inbox.add(Item::Reconcile);
+            }
+            if report.event == Event::Unknown {
+                counters.bad_events.count();
             }
             if report.event != Event::Nothing {
                 self.inbox.add(Item::Event(report.event));

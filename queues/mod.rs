@@ -13,6 +13,7 @@
 //! about.
 
 mod control;
+mod counters;
 mod initiator;
 mod recovery;
 mod removal;
@@ -26,6 +27,7 @@ pub mod wire;
 
 pub use self::{
     control::ControlQueue,
+    counters::Counters,
     initiator::{
         Initiator,
         Listener, //

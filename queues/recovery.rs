@@ -22,6 +22,7 @@
 
 use super::{
     control::ControlQueue,
+    counters::Counter,
     initiator::Initiator,
     limits::Settings,
     response,
@@ -145,11 +146,14 @@ impl Recovery {
         initiator: &Initiator,
         command: CommandRef<'_, Initiator>,
     ) -> TimeoutAction {
+        let counters = self.shared.counters();
+
+        counters.timeouts.count();
         if initiator.holds(&command) {
             initiator.poll_all();
 
             if !initiator.holds(&command) {
-                self.tell_of_loss("an interrupt");
+                self.tell_of_loss("an interrupt", &counters.lost_interrupts);
                 return TimeoutAction::Recover;
             }
             if self.policy.wait {
@@ -159,13 +163,14 @@ impl Recovery {
         TimeoutAction::Recover
     }
 
-    /// Says once that something was lost on the way.
-    fn tell_of_loss(&self, what: &str) {
+    /// Counts that something was lost on the way, and says so once.
+    fn tell_of_loss(&self, what: &str, counter: &Counter) {
+        counter.count();
         if !self.told_of_loss.is_set() {
             self.told_of_loss.set();
             dev_warn!(
                 self.shared.dev(),
-                "{} was lost between the device and the driver; this is said once\n",
+                "{} was lost between the device and the driver; this is said once, and counted in debugfs\n",
                 what
             );
         }
@@ -193,7 +198,7 @@ impl Recovery {
 
         initiator.notify_again(command);
         if self.comes_back(initiator, command, MOMENT) {
-            self.tell_of_loss("a notification");
+            self.tell_of_loss("a notification", &self.shared.counters().lost_notifications);
             return RecoveryResult::Success;
         }
 
@@ -265,6 +270,9 @@ impl Recovery {
             dev_info!(dev, "target {} lun {}: {}\n", target, unit, function.name());
         }
 
+        let counters = self.shared.counters().of(function);
+
+        counters.sent.count();
         let result = self.control.execute(function, lun, tag, self.step);
 
         // The device has completed the commands that the function is about before the function.
@@ -273,6 +281,11 @@ impl Recovery {
 
         let done = result.is_ok_and(response::function_done);
 
+        match result {
+            Ok(_) if done => {}
+            Ok(_) => counters.refused.count(),
+            Err(_) => counters.unanswered.count(),
+        }
         if !done && self.shared.may_complain() {
             match result {
                 Ok(code) => dev_warn!(
@@ -426,6 +439,7 @@ fn reset_device(shared: &Shared, resetter: &Resetter) -> Result {
 
         match resetter.reset() {
             Ok(()) => {
+                shared.counters().device_resets.count();
                 if shared.may_complain() {
                     dev_warn!(shared.dev(), "the device was reset\n");
                 }
@@ -438,6 +452,7 @@ fn reset_device(shared: &Shared, resetter: &Resetter) -> Result {
             }
             Err(error) if error == ENODEV => return Err(error),
             Err(error) => {
+                shared.counters().failed_device_resets.count();
                 dev_err!(
                     shared.dev(),
                     "the device could not be reset and is given up: {:?}\n",
@@ -466,6 +481,7 @@ impl SelfHealing {
 
 impl Task for SelfHealing {
     fn run(&self) {
+        self.shared.counters().failures.count();
         if self.shared.may_complain() {
             dev_warn!(
                 self.shared.dev(),

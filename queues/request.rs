@@ -349,6 +349,7 @@ impl RequestQueue {
     fn complain(&self, command: &Command<Initiator>, response: u8) {
         let about = command.as_ref();
 
+        self.shared.counters().bad_responses.count();
         if self.shared.may_complain() {
             dev_warn!(
                 self.shared.dev(),

@@ -3,6 +3,7 @@
 //! What all queues of a device have in common.
 
 use super::{
+    counters::Counters,
     recovery::SelfHealing,
     wire::ByteOrder, //
 };
@@ -32,6 +33,8 @@ pub struct Shared {
     order: ByteOrder,
     /// Whether the device is given up: its commands end at once, and it is not reset any more.
     dead: Flag,
+    /// What an operator can see of it.
+    counters: Counters,
     /// Limits what the device can make the queues say.
     #[pin]
     complaints: RateLimit,
@@ -54,6 +57,7 @@ impl Shared {
                 dev: dev.into(),
                 order,
                 dead: Flag::default(),
+                counters: Counters::default(),
                 complaints <- RateLimit::new(),
                 healing <- new_locked!(None, c"Shared::healing"),
             }),
@@ -70,6 +74,11 @@ impl Shared {
     #[inline]
     pub fn order(&self) -> ByteOrder {
         self.order
+    }
+
+    /// Returns what is counted of the device.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Returns whether something that the device has brought about may be told now. Any context.

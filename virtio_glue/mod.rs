@@ -24,6 +24,7 @@ mod bindings;
 mod buffer;
 mod chain;
 mod completion;
+mod debug_dir;
 mod device;
 mod driver;
 mod flag;
@@ -41,6 +42,7 @@ pub use self::{
         Segments, //
     },
     completion::TimedCompletion,
+    debug_dir::DebugDir,
     device::Device,
     driver::{
         Adapter,

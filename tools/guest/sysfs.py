@@ -43,6 +43,12 @@ def virtio_name(guest: Guest, controller: str = "scsi0") -> str:
     return guest.out(f"basename $(dirname /sys/bus/virtio/devices/virtio*/host{guest.host(controller)})")
 
 
+def counters(guest: Guest, device: str = "*") -> dict[str, int]:
+    """What our driver has counted of a device on the virtio bus, or of the only one (queues/counters.rs)."""
+    said = guest.out(f"cat /sys/kernel/debug/virtio_scsi_rs/{device}/counters")
+    return {name: int(count) for name, count in (line.split() for line in said.splitlines())}
+
+
 def features(guest: Guest, controller: str = "scsi0") -> set[int]:
     """The numbers of the features that driver and device agreed on."""
     bits = guest.out(f"cat /sys/bus/virtio/devices/{virtio_name(guest, controller)}/features")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import Boots
-from guest import Guest, fio, images, make_iso, numbered
+from guest import Guest, fio, images, make_iso, numbered, sysfs
 from guest.device import DeviceError, TestDevice
 from guest.guest import Handle
 from guest.numbered import BLOCK
@@ -195,7 +195,8 @@ def _order(device: TestDevice, cmd: str, **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("cpu", range(2))
 def test_a_lost_notification(shared: Shared, cpu: int) -> None:
     """The command is not seen until the driver notifies the device again, which it does after the time-out;
-    no function is sent. This is logged once in the driver's life."""
+    no function is sent. This is logged once in the driver's life, and counted."""
+    before = sysfs.counters(shared.guest)
     mark = shared.device.mark()
     for queue in (2, 3):
         shared.device("ignore_kicks", queue=queue)
@@ -208,6 +209,7 @@ def test_a_lost_notification(shared: Shared, cpu: int) -> None:
     assert len(ignored) == 1 and set(ignored) == set(used)
     assert shared.device.since(mark, "tmf") == []
     assert shared.guest.out("dmesg | grep -c 'notification was lost'") == "1"
+    assert sysfs.counters(shared.guest)["lost_notifications"] == before["lost_notifications"] + 1
 
 
 def test_the_rules_were_kept(shared: Shared) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guest import CommandFailed, Controller, Disk, Guest, LogNotClean, logcheck
+from guest import CommandFailed, Controller, Disk, Guest, LogNotClean, logcheck, sysfs
 
 MEGABYTE = 1 << 20
 
@@ -33,8 +33,10 @@ def test_load_write_read_unload(boot: Callable[..., Guest], scratch: Path) -> No
     zeros = guest.run(f"dd if={guest.node(disks[3])} bs=1M count=4 iflag=direct | cmp -n 4194304 - /dev/zero")
     assert zeros.rc == 0, zeros.stderr
 
+    assert set(sysfs.counters(guest).values()) == {0}
     guest.unload()
     assert guest.out("lsscsi | wc -l") == "0"
+    guest.run("test ! -e /sys/kernel/debug/virtio_scsi_rs", check=True)
     guest.load()
     assert len(guest.out("lsscsi").splitlines()) == len(disks)
     guest.poweroff()

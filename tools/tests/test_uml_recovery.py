@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import uml_bench
-from guest import fio
+from guest import fio, sysfs
 from test_device_faults import TMF_ANSWERS
 from uml_bench import Bench, only_in
 
@@ -118,11 +118,17 @@ def test_an_answer_after_a_device_reset(bench: Bench) -> None:
 
 
 def test_a_lost_interrupt(bench: Bench) -> None:
-    """It costs a time-out, and nothing else."""
+    """It costs a time-out, and nothing else. It is counted."""
+    before = sysfs.counters(bench.guest)
     with bench.guest.misbehaving():
         with held_read(bench, interrupt=False) as mark:
             pass
         assert functions(bench, mark) == []
+        now = sysfs.counters(bench.guest)
+        assert {name: now[name] - before[name] for name in now if now[name] != before[name]} == {
+            "timeouts": 1,
+            "lost_interrupts": 1,
+        }
         bench.works()
 
 
