@@ -30,8 +30,16 @@ use kernel::{
         aref::ARef,
         Arc,
         Mutex, //
-    }, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
+
+/// How long to wait for memory before the virtqueues of a device that is in use are made again, in
+/// milliseconds.
+const PAUSES: [i64; 3] = [50, 500, 2_000];
 
 /// An object that has a virtqueue and knows what to do when the device has used buffers of it.
 pub trait Handler: Send + Sync {
@@ -179,8 +187,8 @@ impl Virtqueues {
     }
 
     /// Creates the first `count` virtqueues, or all if there are fewer. Nothing can be added to them
-    /// until they are started. `pre_vectors` is how many at
-    /// the start have interrupts that are not to be spread over the CPUs.
+    /// until they are started. `pre_vectors` is how many at the start have interrupts that are not
+    /// to be spread over the CPUs.
     ///
     /// Process context.
     pub fn create(&self, dev: &Device<device::Bound>, count: usize, pre_vectors: u32) -> Result {
@@ -245,6 +253,25 @@ impl Virtqueues {
         }
 
         result
+    }
+
+    /// Does what `create` does for a device that was reset and is needed: if memory is short, tries
+    /// again a few times, after [`PAUSES`].
+    ///
+    /// Process context.
+    pub fn create_again(
+        &self,
+        dev: &Device<device::Bound>,
+        count: usize,
+        pre_vectors: u32,
+    ) -> Result {
+        for pause in PAUSES {
+            match self.create(dev, count, pre_vectors) {
+                Err(error) if error == ENOMEM => fsleep(Delta::from_millis(pause)),
+                result => return result,
+            }
+        }
+        self.create(dev, count, pre_vectors)
     }
 
     /// Sets `DRIVER_OK`, and allows to add to the virtqueues.

@@ -30,7 +30,7 @@ VARIANTS = ("kasan", "lockdep")
 # No guest outlives this: a kernel that hangs does not even heed SIGTERM.
 LIFE_SECONDS = 7200
 # It is a process of this machine, with no emulator between: one that says nothing for so long hangs.
-ANSWER_SECONDS = 10
+ANSWER_SECONDS = 30
 COMMAND_SECONDS = 30
 # Several processors need the seccomp way of running programs; it is the faster one, too.
 COMMAND_LINE = (
@@ -254,6 +254,11 @@ class UmlGuest(Guest):
         script = self.share(paths.TOOLS / "guest/fail-nth")
         said = self.out(f"{script} '{command}' '{undo}' {first} {step}", timeout)
         return [int(code) for code in said.split()]
+
+    def short_of_memory(self, command: str, after: int, times: int) -> int:
+        """Runs a command, so many of whose allocations fail after the first bytes. Returns its errno."""
+        script = self.share(paths.TOOLS / "guest/fail-nth")
+        return int(self.out(f"{script} '{command}' true {after} x{times}"))
 
     def assert_lockdep_works(self) -> None:
         stats = self.out("cat /proc/lockdep_stats")
