@@ -53,9 +53,11 @@ class Channel:
         self._client.await_greeting = greeting
         self._client.negotiate = greeting
         self._sock = sock
+        self.connected = False
 
     def connect(self, timeout: float = 30) -> None:
         _wait(self._client.connect(self._sock), timeout, f"connecting to {self.name}")
+        self.connected = True
 
     def __call__(self, command: str, arguments: dict[str, Any] | None = None, timeout: float = 30) -> Any:
         """Executes a command and returns what it returns."""

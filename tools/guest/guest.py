@@ -277,9 +277,20 @@ class Guest:
                     raise self.failure(
                         GuestTimeout, f"the guest took no commands in {self._boot_timeout:g} s"
                     ) from None
-        self.agent.connect()
+        if not self.agent.connected:
+            self.agent.connect()
         self.agent("guest-ping")
         self.boot_seconds = time.monotonic() - self.machine.began
+
+    @contextmanager
+    def boots_again(self) -> Iterator[None]:
+        """Within the block the guest starts another kernel; after it, that one takes commands, and has no
+        driver loaded."""
+        self.assert_clean_log()
+        with self.qmp.listen("VSERPORT_CHANGE") as events:
+            yield
+            self._wait_for_agent(events)
+        self._checked = 0
 
     def load(self, module: str = "", parameters: str = "") -> Result:
         """Loads the guest's driver, our module or the kernel's own, and waits until the disks were looked
@@ -410,8 +421,10 @@ class Guest:
         self.disks.remove(disk)
 
     def host(self, controller: str = "scsi0") -> int:
-        """The kernel's number for a controller."""
+        """The kernel's number for a controller, or for that of the only scripted device."""
         names = self.out("ls -d /sys/bus/virtio/devices/virtio*/host* | sort -V").splitlines()
+        if not self.controllers:
+            return int(names[0].rpartition("/host")[2])
         index = [each.id for each in self.controllers].index(controller)
         return int(names[index].rpartition("/host")[2])
 

@@ -110,7 +110,7 @@ def pack_extra(files: Mapping[str, bytes | Path], image: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             data = source if isinstance(source, bytes) else source.read_bytes()
             target.write_bytes(data)
-            target.chmod(0o755 if data.startswith(b"#!") else 0o644)
+            target.chmod(0o755 if data.startswith((b"#!", b"\x7fELF")) else 0o644)
         pack(Path(staging), image)
 
 
