@@ -16,11 +16,12 @@ KDIR ?=
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run test test-uml test-x86 compare shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
+.PHONY: help run test test-device test-uml test-x86 compare shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
-	@echo "make test             all checks and tests; TESTS='-k smoke' chooses guest tests"
+	@echo "make test             all checks and most tests; TESTS='-k smoke' chooses guest tests"
+	@echo "make test-device      the other tests with the scripted device, a quarter of an hour"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make compare          build/compare.md: tests with the scripted device, the C driver and ours side by side"
@@ -45,6 +46,9 @@ run:
 
 test:
 	@tools/test $(TESTS)
+
+test-device:
+	@SUITE=device tools/test $(TESTS)
 
 # UML=ci does a part; UML_SCHEDULES and UML_SEED say how many random schedules of faults, and from which on.
 test-uml:

@@ -90,12 +90,20 @@ class TestDevice:
         command += ["--log", str(self.log), "--scenario", str(self.file)]
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-        self._wait(lambda: self._control.exists(), "listen")
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.settimeout(30)
-        self._connection.connect(str(self._control))
+        self._wait(self._connected, "listen")
         self._answers = self._connection.makefile("r")
         self("ping")
+
+    def _connected(self) -> bool:
+        """The socket has a name a moment before somebody listens at it."""
+        assert self._connection
+        try:
+            self._connection.connect(str(self._control))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     def crash(self) -> None:
         """The process ends at once, with whatever it was doing."""

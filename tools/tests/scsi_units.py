@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The machine that the tests of sg3_utils are about, and what its logical units should answer."""
+"""What the tests of sg3_utils are about: logical units, and what they should answer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +43,10 @@ class Unit:
         assert self.disk.file
         return self.disk.file
 
+    def clear(self, lba: int, blocks: int) -> None:
+        """Fills a part of the image with zeros, behind the guest's back."""
+        images.put(self.image, lba, bytes(blocks * BLOCK))
+
     def count(self, what: str = "iorequest_cnt") -> int:
         return int(self.guest.out(f"cat {self.sysfs}/{what}"), 16)
 
@@ -59,6 +63,21 @@ class Unit:
 
 class Units:
     """The logical units that these tests are about, and the guest."""
+
+    guest: Guest
+    disk: Unit
+    scratch: Unit
+    large: Unit
+    blocks4k: Unit
+    cdrom: Unit
+    # T10 vendor and product identification of the disk, as INQUIRY has them.
+    identity: bytes
+
+
+class QemuUnits(Units):
+    """Those of QEMU's own device."""
+
+    identity = b"DEBIAN  RUST DISK       "
 
     def __init__(
         self, boot: Callable[..., Guest], folder: Path, module: str, iso: Path | None = None

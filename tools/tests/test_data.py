@@ -48,22 +48,27 @@ umount /mnt
 
 
 class Disks:
-    """The guest of most tests here, and its disks."""
+    """The disks of most tests here, and the guest that has them."""
 
-    def __init__(self, boot: Callable[..., Guest], folder: Path) -> None:
+    guest: Guest
+
+    def __init__(self, folder: Path, target: int = 0) -> None:
+        """The disks are on this target and the next two."""
         self.image = folder / "fio.img"
-        self.ext4 = Disk(1, 0, 192 * MEGABYTE, folder / "ext4.img")
-        self.fio = Disk(0, 0, 64 * MEGABYTE, self.image)
+        self.fio = Disk(target, 0, 64 * MEGABYTE, self.image)
+        self.ext4 = Disk(target + 1, 0, 192 * MEGABYTE, folder / "ext4.img")
         contents = {f"folder/{n}": images.pattern(f"cd {n}", n * 100_003) for n in range(20)}
         iso = make_iso(folder / "cd.iso", {**contents, "large": images.pattern("cd", 32 * MEGABYTE)})
-        self.cdrom = Disk(2, 0, cdrom=True, file=iso)
+        self.cdrom = Disk(target + 2, 0, cdrom=True, file=iso)
         self.contents = contents
-        self.guest = boot([Controller([self.fio, self.ext4, self.cdrom], {"num_queues": 2})])
+        self.all = [self.fio, self.ext4, self.cdrom]
 
 
 @pytest.fixture(scope="module")
 def disks(boot_shared: Callable[..., Guest], scratch_shared: Path) -> Disks:
-    return Disks(boot_shared, scratch_shared)
+    disks = Disks(scratch_shared)
+    disks.guest = boot_shared([Controller(disks.all, {"num_queues": 2})])
+    return disks
 
 
 def test_cdrom(disks: Disks) -> None:
@@ -146,6 +151,33 @@ def test_flush_and_fua(disks: Disks) -> None:
     assert flushes() == before
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A disk as lsscsi lists it."""
+
+    address: str
+    size: str
+    node: str
+
+
+def script_of_lines(found: dict[str, Seen]) -> str:
+    """Writes to each disk what only this one is to have, to all at once."""
+    script = "set -e\n"
+    for serial, each in found.items():
+        script += f"yes 'this is {serial}' | dd of={each.node} bs=64k count=32 iflag=fullblock "
+        script += "oflag=direct conv=fsync status=none &\n"
+    return script + "wait\n"
+
+
+def assert_lines(disks: list[Disk]) -> None:
+    """Each image has what was written to its disk, and no other."""
+    for disk in disks:
+        line = f"this is {disk.props['serial']}\n".encode()
+        assert disk.file
+        wanted = (line * (2 * MEGABYTE // len(line) + 1))[: 2 * MEGABYTE]
+        assert images.digest(disk.file) == images.digest(wanted), disk.props["serial"]
+
+
 def many(folder: Path) -> list[Disk]:
     """64 disks on targets 0 to 15 and 255, and the LUNs at the edges of the addressing methods."""
     disks = [Disk(target, lun, 2 * MEGABYTE) for target in range(14) for lun in (0, 1, 7, 200)]
@@ -156,15 +188,6 @@ def many(folder: Path) -> list[Disk]:
         # The serial number is what the disk is known by in the guest, whatever the driver calls it.
         disk.props = {"serial": f"t{disk.target}l{disk.lun}"}
     return disks
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A disk as lsscsi lists it."""
-
-    address: str
-    size: str
-    node: str
 
 
 def seen(guest: Guest) -> dict[str, Seen]:
@@ -191,17 +214,8 @@ def test_many_disks(boot: Callable[..., Guest], scratch: Path) -> None:
         disk.props["serial"]: (f"{host}:0:{disk.target}:{disk.shown_lun}", "2.09MB") for disk in disks
     }
 
-    # What only this disk is to have, written to all of them at once.
-    script = "set -e\n"
-    for serial, each in found.items():
-        script += f"yes 'this is {serial}' | dd of={each.node} bs=64k count=32 iflag=fullblock "
-        script += "oflag=direct conv=fsync status=none &\n"
-    ours.run(script + "wait\n", timeout=120, check=True)
-    for disk in disks:
-        line = f"this is {disk.props['serial']}\n".encode()
-        assert disk.file
-        wanted = (line * (2 * MEGABYTE // len(line) + 1))[: 2 * MEGABYTE]
-        assert images.digest(disk.file) == images.digest(wanted), disk.props["serial"]
+    ours.run(script_of_lines(found), timeout=120, check=True)
+    assert_lines(disks)
     ours.poweroff()
 
     theirs = seen(boot([Controller(many(scratch), {"num_queues": 2})], module="c"))

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from guest import Guest, fio, images, make_iso
-from scsi_units import BLOCK, DATA, FRESH, MEGABYTE, READ_32, UNIT_ATTENTION, WAS_RESET, Units
+from scsi_units import BLOCK, DATA, FRESH, MEGABYTE, READ_32, UNIT_ATTENTION, WAS_RESET, QemuUnits, Units
 
 
 @pytest.fixture(scope="module")
-def units(boot_shared: Callable[..., Guest], scratch_shared: Path) -> Units:
-    units = Units(boot_shared, scratch_shared / "ours", "ours")
+def units(boot_shared: Callable[..., Guest], scratch_shared: Path) -> QemuUnits:
+    units = QemuUnits(boot_shared, scratch_shared / "ours", "ours")
     units.guest.push("/tmp/fresh", FRESH)
     return units
 
@@ -41,6 +41,7 @@ def test_sg_dd_reads(units: Units, cdb_size: int) -> None:
 @pytest.mark.parametrize("cdb_size", [6, 10, 12, 16])
 def test_sg_dd_writes(units: Units, cdb_size: int) -> None:
     lba = 0x1000 + cdb_size * 0x100
+    units.scratch.clear(lba - 1, 202)
     copy = f"sg_dd if=/tmp/fresh of={units.scratch.sg} bs=512 count=200 seek={lba} bpt=64 cdbsz={cdb_size}"
     units.guest.run(copy, check=True)
     written = images.part(units.scratch.image, lba - 1, 202)
@@ -122,7 +123,7 @@ def test_resets_under_io(units: Units) -> None:
 
 
 @pytest.fixture
-def plugged(units: Units) -> Iterator[str]:
+def plugged(units: QemuUnits) -> Iterator[str]:
     """The address of a disk that is plugged in where nobody tells of it."""
     disk = units.plug
     units.guest.add_disk(disk)
@@ -131,7 +132,7 @@ def plugged(units: Units) -> Iterator[str]:
         units.guest.remove_disk(disk)
 
 
-def test_rescan_scsi_bus(units: Units, plugged: str) -> None:
+def test_rescan_scsi_bus(units: QemuUnits, plugged: str) -> None:
     """Scans by hand find what came and what went, and leave the rest alone."""
     guest, host = units.guest, units.guest.host("scsi1")
     others = len(units.all)
@@ -253,8 +254,8 @@ def answers(units: Units) -> dict[str, str]:
 
 def test_same_as_the_c_driver(boot: Callable[..., Guest], scratch: Path) -> None:
     iso = make_iso(scratch / "cd.iso", {"data.bin": DATA})
-    ours = answers(Units(boot, scratch / "ours", "ours", iso))
-    theirs = answers(Units(boot, scratch / "c", "c", iso))
+    ours = answers(QemuUnits(boot, scratch / "ours", "ours", iso))
+    theirs = answers(QemuUnits(boot, scratch / "c", "c", iso))
     others = [f"$ {each}\n{ours[each]}\n-- but the C driver:\n{theirs[each]}" for each in ours]
     assert [text for text, each in zip(others, ours, strict=True) if ours[each] != theirs[each]] == []
     assert images.digest(scratch / "ours/scratch.img") == images.digest(scratch / "c/scratch.img")
