@@ -405,7 +405,7 @@ def test_the_rules_were_kept(device: TestDevice) -> None:
     assert not device("waiting")["waiting"]
 
 
-def test_many_disks(door: Door, serve: Callable[..., TestDevice], scratch: Path) -> None:
+def test_many_disks(serve: Callable[..., TestDevice], door: Door, scratch: Path) -> None:
     """Each of 64 units, at the edges of addressing, gets its own data."""
     disks = many(scratch)
     guest = door.guest(serve(scenario(disks)))

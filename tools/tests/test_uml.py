@@ -227,18 +227,29 @@ def test_each_allocation_of_probe_fails(serve: Serve, uml: Uml, variant: str) ->
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_each_allocation_of_a_device_reset_fails(serve: Serve, uml: Uml, variant: str) -> None:
-    """It is tried again. Only what fails before the driver is asked for the reset fails."""
+    """It is tried again, and succeeds. What fails before the driver is asked for it is ENOMEM; and virtio_uml
+    makes zeros of a field of the configuration that it has no memory to read, which is an error."""
     device = serve(SCENARIO)
-    guest = uml(variant, [device])
-    guest.settle()
+    guest = uml(variant, [device], module=None, append=NO_SCAN)
+    guest.run(f"insmod {guest.share(bench.module_file(variant))} recovery_step=1", check=True)
+    name = guest.out(f"basename {DRIVER}/virtio*")
+    # Units on the way away or to be read again are waited for: they are in the way of the next reset.
+    find = "echo 0 0 0 >$(echo /sys/class/scsi_host/host*)/scan; until test -e /dev/sg0; do sleep 0.02; done"
+    guest.run(find, check=True)
+    again = f"echo {name} >{DRIVER}/unbind && echo {name} >{DRIVER}/bind && {{ {find}; }}"
     with guest.misbehaving("Call Trace"):
-        codes = guest.fail_allocations(f"reset {RESET_HOST:#x} /dev/sg0", "true")
+        codes = guest.fail_allocations(
+            f"reset {RESET_HOST:#x} /dev/sg0", f"test $code != {errno.EIO} || {{ {again}; }}"
+        )
     assert codes[-1] == 0
-    assert set(codes) <= {0, errno.ENOMEM}
-    assert codes.count(0) > 10
-    counters = sysfs.counters(guest)
-    assert counters["device_resets"] == codes.count(0)
-    assert counters["failed_device_resets"] == 0
+    assert set(codes) <= {0, errno.EIO, errno.ENOMEM}
+    said = guest.dmesg()
+    given_up = said.count("could not be set up again and is given up")
+    assert given_up == said.count("the device cannot be served") < 5
+    # One allocation is of the sg driver, which says so in the same way.
+    assert codes.count(errno.EIO) <= given_up + 1
+    assert codes.count(0) > 20
+    scan(guest)
     write_and_verify(guest, nodes(guest)["0:0"])
     guest.unload()
 
