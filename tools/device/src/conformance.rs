@@ -180,6 +180,24 @@ mod tests {
     }
 
     #[test]
+    fn a_driver_that_was_misled_is_not_to_blame() {
+        let mut bench = Bench::new(Scenario::default());
+        bench.start(0);
+        bench.rule(json!({"id": "stale"}));
+        command(&mut bench, header(1, 0, 1));
+        assert!(broken(&bench).is_empty());
+        command(&mut bench, header(2, 17, 1));
+        assert!(broken(&bench).is_empty());
+
+        let queue = FIRST_REQUEST_QUEUE;
+        assert!(bench.device.rings[queue].misled);
+        bench.device.renew_ring(queue);
+        assert!(!bench.device.rings[queue].misled);
+        bench.device.blame(queue, Broken::Priority, json!({}));
+        assert_eq!(broken(&bench), [Broken::Priority].into());
+    }
+
+    #[test]
     fn every_rule_is_seen_when_it_is_broken_and_no_other() {
         for &rule in Broken::ALL {
             assert_eq!(broken(&run(rule)), BTreeSet::from([rule]), "{rule:?}");

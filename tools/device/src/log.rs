@@ -61,11 +61,20 @@ impl Log {
     /// The driver broke a rule of the specification.
     pub fn violation(&mut self, rule: Broken, detail: Value) {
         *self.violations.entry(rule).or_default() += 1;
+        self.broken("violation", rule, detail);
+    }
+
+    /// It did so, but what the device has done before was worse.
+    pub fn excused(&mut self, rule: Broken, detail: Value) {
+        self.broken("excused", rule, detail);
+    }
+
+    fn broken(&mut self, event: &str, rule: Broken, detail: Value) {
         let mut fields = serde_json::Map::new();
         fields.insert("rule".into(), rule.text().into());
         if let Value::Object(detail) = detail {
             fields.extend(detail);
         }
-        self.line("violation", Value::Object(fields));
+        self.line(event, Value::Object(fields));
     }
 }

@@ -154,12 +154,14 @@ fn carry_out(device: &mut Device, order: Order) -> Result<Value, String> {
             let memory = device.memory.clone().ok_or("no driver is there")?;
             let ring = device.ring(queue)?;
             ring.push(&memory, id, len, 1)?;
+            ring.misled = true;
             ring.notify(&memory, true)?;
         }
         Order::UsedJump { queue, by } => {
             let memory = device.memory.clone().ok_or("no driver is there")?;
             let ring = device.ring(queue)?;
             ring.jump(&memory, by)?;
+            ring.misled = true;
             ring.notify(&memory, true)?;
         }
         Order::Interrupt { queue, times } => {

@@ -320,6 +320,9 @@ impl Device {
                     .line("error", json!({"serial": serial, "error": error}));
             }
         }
+        if id != u32::from(own) || config.repeat > 1 || config.used_jump > 0 {
+            self.rings[queue].misled = true;
+        }
         let answered = &mut self.rings[queue].answered;
         if id == u32::from(own) {
             answered.push_back(own);

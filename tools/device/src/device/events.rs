@@ -75,15 +75,14 @@ impl Device {
         let size = length(&chain.inn);
         if !chain.out.is_empty() {
             let found = json!({"found": readable});
-            self.log.violation(Broken::EventWritable, found);
+            self.blame(EVENT_QUEUE, Broken::EventWritable, found);
         }
         if size < EVENT_SIZE {
-            self.log
-                .violation(Broken::EventSize, json!({"found": size}));
+            self.blame(EVENT_QUEUE, Broken::EventSize, json!({"found": size}));
         }
         if size < self.space.event_info_size() {
             let found = json!({"found": size});
-            self.log.violation(Broken::EventInfoSize, found);
+            self.blame(EVENT_QUEUE, Broken::EventInfoSize, found);
         }
         self.events.buffers.push_back(chain);
         if let Some((event, used_len)) = self.events.waiting.pop_front() {

@@ -44,7 +44,7 @@ impl Device {
         let Some(header) = header else {
             let pieces =
                 json!({"queue": queue, "out": lengths(&chain.out), "in": lengths(&chain.inn)});
-            self.log.violation(Broken::Header, pieces);
+            self.blame(queue, Broken::Header, pieces);
             let generation = self.rings[queue].generation;
             self.finish(memory, queue, generation, chain.id, 0, chain.entries);
             return;
@@ -63,7 +63,7 @@ impl Device {
                 "in": lengths(&chain.inn), "in_flight": in_flight,
             }),
         );
-        self.check_command(serial, &chain, &header, in_flight);
+        self.check_command(queue, serial, &chain, &header, in_flight);
         // The target wants CDBs of the usual length, whatever was configured.
         let mut cdb = header.cdb.clone();
         cdb.resize(cdb.len().max(32), 0);
@@ -87,6 +87,7 @@ impl Device {
 
     fn check_command(
         &mut self,
+        queue: usize,
         serial: u64,
         chain: &Chain,
         header: &CommandHeader,
@@ -136,7 +137,7 @@ impl Device {
             broken.push((Broken::QueueDepth, in_flight.into()));
         }
         for (rule, value) in broken {
-            self.log.violation(rule, detail(value));
+            self.blame(queue, rule, detail(value));
         }
     }
 
@@ -171,7 +172,7 @@ impl Device {
             }
             ControlRequest::Unknown(bytes) => {
                 let found = json!({"serial": serial, "found": hex(bytes)});
-                self.log.violation(Broken::ControlType, found);
+                self.blame(CONTROL_QUEUE, Broken::ControlType, found);
                 let generation = self.rings[CONTROL_QUEUE].generation;
                 self.finish(
                     memory,
@@ -196,14 +197,15 @@ impl Device {
             .line(if on == On::Tmf { "tmf" } else { "an" }, fields);
         if (length(&chain.out), length(&chain.inn)) != sizes {
             let found = json!([length(&chain.out), length(&chain.inn)]);
-            self.log.violation(
+            self.blame(
+                CONTROL_QUEUE,
                 Broken::ControlSize,
                 json!({"serial": serial, "found": found}),
             );
         }
         if address == Address::Unknown || lun[4..] != [0; 4] {
             let found = json!({"serial": serial, "found": hex(&lun)});
-            self.log.violation(Broken::Lun, found);
+            self.blame(CONTROL_QUEUE, Broken::Lun, found);
         }
         let unit = match address {
             Address::Unit { target, lun } => Some((target, lun)),

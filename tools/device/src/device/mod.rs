@@ -197,6 +197,7 @@ impl Device {
     pub fn renew_ring(&mut self, index: usize) {
         self.rings[index].generation += 1;
         self.rings[index].answered.clear();
+        self.rings[index].misled = false;
         let gone: Vec<u64> = self
             .in_flight
             .iter()
@@ -274,12 +275,20 @@ impl Device {
     /// Takes what is new in a queue.
     pub fn service(&mut self, index: usize) {
         if let Err(error) = self.try_service(index) {
-            self.log
-                .violation(Broken::Ring, json!({"queue": index, "error": error}));
+            self.blame(index, Broken::Ring, json!({"queue": index, "error": error}));
             // Only setting it up anew helps.
             self.rings[index].stop();
             let error_fd = &mut self.rings[index].error;
             crate::ring::signal(error_fd.as_mut());
+        }
+    }
+
+    /// The driver broke a rule of the specification, on a queue on which it was told nothing wrong.
+    pub(super) fn blame(&mut self, queue: usize, rule: Broken, detail: Value) {
+        if self.rings[queue].misled {
+            self.log.excused(rule, detail);
+        } else {
+            self.log.violation(rule, detail);
         }
     }
 

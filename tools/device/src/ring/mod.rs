@@ -161,6 +161,9 @@ pub struct Ring {
     pub generation: u64,
     /// Ids that were answered, newest last.
     pub answered: VecDeque<u16>,
+    /// Whether the driver was told that something is used which is not. What is in the ring after that may be
+    /// what it has given to others meanwhile, and is not held against it.
+    pub misled: bool,
     format: Option<Format>,
 }
 
