@@ -26,6 +26,8 @@ CHUNK = 1 << 20
 # KASAN takes the fifth level of pages, which the processor has, for wild memory; and the firmware lets only
 # a larger kernel have the ports of PCI Express.
 FOR_SANITIZED = "no5lvl pcie_ports=native"
+# QEMU leaves the slots of PCI Express to that driver, and to no other.
+NATIVE_HOTPLUG = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class Guest:
             devices=devices,
             append=f"{append} {FOR_SANITIZED}" if kernel == paths.SANITIZED else append,
             machine=machine,
-            args=args,
+            args=[*args, *NATIVE_HOTPLUG] if kernel == paths.SANITIZED else args,
             interactive=interactive,
         )
         self._new_machine()

@@ -12,6 +12,8 @@ from guest import Controller, Disk, Guest, fio
 MEGABYTE = 1 << 20
 
 
+# What the midlayer says of targets that are not there, when two look for them at the same time.
+TWO_SCANS = r"scsi .*: rejecting I/O to (offline|dead) device"
 # What the block layer and sd say of a unit that goes while it is used or looked at.
 GOING = (
     r"I/O error,? (on )?dev sd",

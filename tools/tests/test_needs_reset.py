@@ -16,6 +16,7 @@ import pytest
 
 from conftest import Boots
 from guest import Controller, Disk, Guest, fio
+from test_events import TWO_SCANS
 from test_recovery import VERIFIED
 
 MEMORY = 1024
@@ -74,8 +75,7 @@ def bench(boot_shared: Boots, scratch_shared: Path) -> Iterator[Bench]:
         [Controller(disks)],
         memory=MEMORY,
         args=("-object", backend, "-machine", "memory-backend=ram"),
-        # Of targets that are not there, when two look for them at the same time.
-        allow=[r"scsi .*: rejecting I/O to (offline|dead) device"],
+        allow=[TWO_SCANS],
     )
     with open(file, "r+b") as opened, mmap.mmap(opened.fileno(), 0) as memory:
         yield Bench(guest, memory)

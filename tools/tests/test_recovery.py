@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from guest import Controller, Disk, Guest, fio, logcheck
-from test_events import GOING
+from test_events import GOING, TWO_SCANS
 
 MEGABYTE = 1 << 20
 VERIFIED = {
@@ -34,6 +34,7 @@ def shared(boot_shared: Callable[..., Guest], scratch_shared: Path) -> Iterator[
     yield boot_shared(
         [controller],
         devices=[{"driver": "pcie-root-port", "id": "port0", "chassis": 1}],
+        allow=[TWO_SCANS],
     )
 
 

@@ -14,6 +14,7 @@ import pytest
 from conftest import Boots
 from guest import Controller, Disk, Guest, fio
 from guest.guest import DRIVERS
+from test_events import TWO_SCANS
 
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK = 1, 2, 4, 8
 NEW_LIFE = [
@@ -64,8 +65,7 @@ def trace(boot_shared: Boots, scratch_shared: Path) -> Iterator[Trace]:
         [controller],
         devices=[{"driver": "pcie-root-port", "id": "port0", "chassis": 1}],
         args=events,
-        # The controller goes while targets are being looked for.
-        allow=[r"scsi .*: rejecting I/O to (offline|dead) device"],
+        allow=[TWO_SCANS],
     )
     # What comes before is of other devices, too.
     yield Trace(guest, file, file.stat().st_size)
