@@ -39,6 +39,11 @@ from guest.uml import UmlGuest
 collect_ignore_glob = [] if os.environ.get("UML") else ["test_uml*.py"]
 collect_ignore_glob += [] if paths.SERIES == paths.SANITIZED else ["test_sanitized.py"]
 
+# For tests that have a slot of PCI Express emptied by the port's own driver.
+unplugs = pytest.mark.skipif(
+    paths.SERIES == paths.SANITIZED, reason="the kernel's pciehp takes its own locks in two orders"
+)
+
 LOGS = paths.LOGS / "tests"
 OURS = MODULE == "ours"
 # Seconds that a test may take; 0: as long as it wants.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Boots
+from conftest import Boots, unplugs
 from guest import Controller, Disk, Guest, fio, paths
 from guest.device import TestDevice
 from guest.guest import NATIVE_HOTPLUG
@@ -49,9 +49,7 @@ def pull_out(guest: Guest) -> None:
         events.wait(20, lambda event: event["data"].get("device") == "scsi0")
 
 
-@pytest.mark.skipif(
-    paths.SERIES == paths.SANITIZED, reason="the kernel's pciehp takes its own locks in two orders"
-)
+@unplugs
 @pytest.mark.parametrize("depth", [1, 64])
 def test_surprise_removal_under_io(boot: Boots, scratch: Path, depth: int) -> None:
     """Commands in flight end at once, and so does the removal; another device does not notice."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import unplugs
 from guest import Controller, Disk, Guest, fio, logcheck
 from test_events import GOING, TWO_SCANS
 
@@ -77,6 +78,7 @@ def test_a_stopped_guest_loses_nothing(shared: Guest) -> None:
     shared.run(f"echo 30 >/sys/bus/scsi/devices/{shared.address(disk)}/timeout", check=True)
 
 
+@unplugs
 def test_hot_unplug_of_the_controller_under_io(boot: Callable[..., Guest]) -> None:
     controller = Controller([Disk(0, 0), Disk(0, 1)], {"bus": "port0"})
     guest = boot([controller], devices=[{"driver": "pcie-root-port", "id": "port0", "chassis": 1}])
