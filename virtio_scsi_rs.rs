@@ -290,7 +290,9 @@ fn build(dev: &Device<device::Bound>) -> Result<impl PinInit<DeviceData, Error>>
     )?;
 
     Ok(try_pin_init!(DeviceData {
-        _counters <- debug_dir.read_callback_file(c"counters", shared.clone(), &|shared, f| shared.counters().show(f)),
+        _counters <- debug_dir.read_callback_file(c"counters", shared.clone(), &|shared, f| {
+            shared.counters().show(f)
+        }),
         shared,
         events,
         initiator,

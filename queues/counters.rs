@@ -30,6 +30,11 @@ impl Counter {
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+
+    /// Writes a line: a name, a space, and how many there were.
+    fn show(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        writeln!(f, "{name} {}", self.get())
+    }
 }
 
 /// What became of the task management functions of one kind.
@@ -41,6 +46,15 @@ pub struct FunctionCounters {
     pub refused: Counter,
     /// How many were not answered in time, or could not be sent.
     pub unanswered: Counter,
+}
+
+impl FunctionCounters {
+    /// Writes a line for each, whose names begin with the function's.
+    fn show(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+        self.sent.show(f, name)?;
+        writeln!(f, "{name}_refused {}", self.refused.get())?;
+        writeln!(f, "{name}_unanswered {}", self.unanswered.get())
+    }
 }
 
 /// What is counted of a device, from probe to unbinding.
@@ -87,32 +101,18 @@ impl Counters {
 
     /// Writes a line for each: its name, a space, and how many there were.
     pub fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, counter: &Counter| writeln!(f, "{name} {}", counter.get());
-
-        line("timeouts", &self.timeouts)?;
-        line("lost_interrupts", &self.lost_interrupts)?;
-        line("lost_notifications", &self.lost_notifications)?;
-        line("abort_task", &self.abort_task.sent)?;
-        line("abort_task_refused", &self.abort_task.refused)?;
-        line("abort_task_unanswered", &self.abort_task.unanswered)?;
-        line("logical_unit_reset", &self.logical_unit_reset.sent)?;
-        line(
-            "logical_unit_reset_refused",
-            &self.logical_unit_reset.refused,
-        )?;
-        line(
-            "logical_unit_reset_unanswered",
-            &self.logical_unit_reset.unanswered,
-        )?;
-        line("nexus_reset", &self.nexus_reset.sent)?;
-        line("nexus_reset_refused", &self.nexus_reset.refused)?;
-        line("nexus_reset_unanswered", &self.nexus_reset.unanswered)?;
-        line("failures", &self.failures)?;
-        line("device_resets", &self.device_resets)?;
-        line("failed_device_resets", &self.failed_device_resets)?;
-        line("bad_responses", &self.bad_responses)?;
-        line("events", &self.events)?;
-        line("bad_events", &self.bad_events)?;
-        line("missed_events", &self.missed_events)
+        self.timeouts.show(f, "timeouts")?;
+        self.lost_interrupts.show(f, "lost_interrupts")?;
+        self.lost_notifications.show(f, "lost_notifications")?;
+        self.abort_task.show(f, "abort_task")?;
+        self.logical_unit_reset.show(f, "logical_unit_reset")?;
+        self.nexus_reset.show(f, "nexus_reset")?;
+        self.failures.show(f, "failures")?;
+        self.device_resets.show(f, "device_resets")?;
+        self.failed_device_resets.show(f, "failed_device_resets")?;
+        self.bad_responses.show(f, "bad_responses")?;
+        self.events.show(f, "events")?;
+        self.bad_events.show(f, "bad_events")?;
+        self.missed_events.show(f, "missed_events")
     }
 }

@@ -283,27 +283,31 @@ impl Recovery {
 
         match result {
             Ok(_) if done => {}
-            Ok(_) => counters.refused.count(),
-            Err(_) => counters.unanswered.count(),
-        }
-        if !done && self.shared.may_complain() {
-            match result {
-                Ok(code) => dev_warn!(
-                    dev,
-                    "target {} lun {}: {} was refused with response {}\n",
-                    target,
-                    unit,
-                    function.name(),
-                    code
-                ),
-                Err(error) => dev_warn!(
-                    dev,
-                    "target {} lun {}: {} was not answered: {:?}\n",
-                    target,
-                    unit,
-                    function.name(),
-                    error
-                ),
+            Ok(code) => {
+                counters.refused.count();
+                if self.shared.may_complain() {
+                    dev_warn!(
+                        dev,
+                        "target {} lun {}: {} was refused with response {}\n",
+                        target,
+                        unit,
+                        function.name(),
+                        code
+                    );
+                }
+            }
+            Err(error) => {
+                counters.unanswered.count();
+                if self.shared.may_complain() {
+                    dev_warn!(
+                        dev,
+                        "target {} lun {}: {} was not answered: {:?}\n",
+                        target,
+                        unit,
+                        function.name(),
+                        error
+                    );
+                }
             }
         }
         done

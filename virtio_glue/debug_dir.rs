@@ -60,10 +60,9 @@ impl DebugDir {
     /// Process context.
     pub fn of<Ctx: device::DeviceContext>(dev: &Device<Ctx>) -> Dir {
         let dev: &device::Device<Ctx> = dev.as_ref();
-        let within = if STATE.load(Acquire) == READY {
-            ROOT.lock().clone()
-        } else {
-            None
+        let within = match STATE.load(Acquire) {
+            READY => ROOT.lock().clone(),
+            _ => None,
         };
 
         match within {
