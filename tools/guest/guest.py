@@ -26,7 +26,8 @@ CHUNK = 1 << 20
 # KASAN takes the fifth level of pages, which the processor has, for wild memory; and the firmware lets only
 # a larger kernel have the ports of PCI Express.
 FOR_SANITIZED = "no5lvl pcie_ports=native"
-# QEMU leaves the slots of PCI Express to that driver, and to no other.
+# QEMU leaves the slots of PCI Express to the ports' own driver, and to no other. With it a device can go
+# unannounced.
 NATIVE_HOTPLUG = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
 
 

@@ -33,6 +33,11 @@ def units(guest: Guest) -> set[tuple[int, int]]:
     return {(target, lun & 0x3FFF) for target, lun in pairs}
 
 
+def wait_for_units(guest: Guest, count: int) -> None:
+    """Waits until so many logical units have nodes, and no more."""
+    guest.wait_until(f"test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq {count}")
+
+
 def unit_node(guest: Guest, target: int, lun: int, kind: str = "block") -> str:
     """The node of a unit of the only host; kind "scsi_generic" is its /dev/sg."""
     return "/dev/" + guest.out(f"ls /sys/bus/scsi/devices/*:0:{target}:{shown_lun(lun)}/{kind}")

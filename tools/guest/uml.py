@@ -238,7 +238,7 @@ class UmlGuest(Guest):
         if len(command) > LINE:
             self._pushed += 1
             (script := self._share / f"run-{self._pushed}").write_text(command)
-            command = f"sh /run/host/{script.name}"
+            command = f". /run/host/{script.name}"
         return super().run(command, timeout, check, stdin)
 
     def dmesg(self) -> str:

@@ -20,7 +20,6 @@ INVALID_OPCODE = "Sense key: Illegal Request\nAdditional sense: Invalid command 
 INVALID_FIELD = "Sense key: Illegal Request\nAdditional sense: Invalid field in cdb"
 OUT_OF_RANGE = "Sense key: Illegal Request\nAdditional sense: Logical block address out of range"
 NO_MEDIUM = "Sense key: Not Ready\nAdditional sense: Medium not present"
-WAS_RESET = "Sense key: Unit Attention\nAdditional sense: Power on, reset, or bus device reset occurred"
 # What the host made of it: the device says OVERRUN, the midlayer's word for which is DID_ERROR.
 OVERRUN = "Host_status=0x07 [DID_ERROR]"
 
@@ -72,12 +71,15 @@ class Units:
     cdrom: Unit
     # T10 vendor and product identification of the disk, as INQUIRY has them.
     identity: bytes
+    # What sg_raw says of the sense of the first command after a reset of the unit.
+    was_reset: str
 
 
 class QemuUnits(Units):
     """Those of QEMU's own device."""
 
     identity = b"DEBIAN  RUST DISK       "
+    was_reset = "Sense key: Unit Attention\nAdditional sense: Power on, reset, or bus device reset occurred"
 
     def __init__(
         self, boot: Callable[..., Guest], folder: Path, module: str, iso: Path | None = None

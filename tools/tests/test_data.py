@@ -162,17 +162,18 @@ class Seen:
     node: str
 
 
-def script_of_lines(found: dict[str, Seen]) -> str:
-    """Writes to each disk what only this one is to have, to all at once."""
+def each_gets_its_own(guest: Guest, disks: list[Disk], found: dict[str, Seen]) -> None:
+    """Each disk has its address, and what only this one is to have, which is written to all at once."""
+    host = guest.host()
+    assert {serial: (each.address, each.size) for serial, each in found.items()} == {
+        disk.props["serial"]: (f"{host}:0:{disk.target}:{disk.shown_lun}", "2.09MB") for disk in disks
+    }
+
     script = "set -e\n"
     for serial, each in found.items():
         script += f"yes 'this is {serial}' | dd of={each.node} bs=64k count=32 iflag=fullblock "
         script += "oflag=direct conv=fsync status=none &\n"
-    return script + "wait\n"
-
-
-def assert_lines(disks: list[Disk]) -> None:
-    """Each image has what was written to its disk, and no other."""
+    guest.run(script + "wait\n", timeout=120, check=True)
     for disk in disks:
         line = f"this is {disk.props['serial']}\n".encode()
         assert disk.file
@@ -211,13 +212,7 @@ def test_many_disks(boot: Callable[..., Guest], scratch: Path) -> None:
     assert len(disks) == 64
     ours = boot([Controller(disks, {"num_queues": 2})])
     found = seen(ours)
-    host = ours.host()
-    assert {serial: (each.address, each.size) for serial, each in found.items()} == {
-        disk.props["serial"]: (f"{host}:0:{disk.target}:{disk.shown_lun}", "2.09MB") for disk in disks
-    }
-
-    ours.run(script_of_lines(found), timeout=120, check=True)
-    assert_lines(disks)
+    each_gets_its_own(ours, disks, found)
     ours.poweroff()
 
     theirs = seen(boot([Controller(many(scratch), {"num_queues": 2})], module="c"))

@@ -220,7 +220,7 @@ def test_the_rules_were_kept(shared: Shared) -> None:
 
 
 def ready(device: TestDevice, guest: Guest, units: int = 1) -> None:
-    guest.wait_until(f"test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq {units}")
+    sysfs.wait_for_units(guest, units)
 
 
 def goes_on(device: TestDevice, job: Handle, since: int) -> None:

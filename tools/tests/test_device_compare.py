@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import Boots
-from guest import Guest, fio, numbered
+from guest import Guest, fio, numbered, sysfs
 from guest.device import TestDevice
 
 ALLOW = [
@@ -88,7 +88,7 @@ class Shared:
     guest: Guest
 
     def node(self, lun: int) -> str:
-        return "/dev/" + self.guest.out(f"ls /sys/bus/scsi/devices/*:0:0:{lun}/block")
+        return sysfs.unit_node(self.guest, 0, lun)
 
     def read(self, block: int) -> str:
         return numbered.compare(self.node(0), block)
@@ -105,7 +105,7 @@ def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Share
 
 
 def ready(shared: Shared) -> None:
-    shared.guest.wait_until("test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq 3")
+    sysfs.wait_for_units(shared.guest, 3)
     times = f"echo {TIMEOUT} >$f/timeout; echo {TIMEOUT} >$f/eh_timeout"
     shared.guest.run(f"for f in /sys/block/sd*/device; do {times}; done", check=True)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import OURS, Boots, folder_of
-from guest import Disk, Guest, Result, images, make_iso
+from guest import Disk, Guest, Result, images, make_iso, sysfs
 from guest.device import DOORS, TestDevice
 from guest.uml import UmlGuest
 from scsi_units import (
@@ -27,15 +27,13 @@ from scsi_units import (
     NOT_READY,
     READ_32,
     SERIAL,
-    UNIT_ATTENTION,
     Unit,
     Units,
 )
 from test_data import (
     Disks,
-    assert_lines,
+    each_gets_its_own,
     many,
-    script_of_lines,
     seen,
     test_cdrom,
     test_ext4,
@@ -46,6 +44,7 @@ from test_data import (
 from test_libiscsi import Verdicts, assert_same, run_suite
 from test_sg3_data import (
     test_copying_from_disk_to_disk,
+    test_reset_of_a_logical_unit,
     test_resets_under_io,
     test_scan_of_all_luns,
     test_sg_dd_reads,
@@ -89,6 +88,7 @@ __all__ = [
     "test_raw_write_overrun",
     "test_readcap",
     "test_readcap_of_too_large_a_disk",
+    "test_reset_of_a_logical_unit",
     "test_resets_under_io",
     "test_scan_of_all_luns",
     "test_sg_dd_reads",
@@ -127,6 +127,7 @@ class ScriptedUnits(Units):
     """What the tests of sg3_utils are about, as units of a scripted device."""
 
     identity = b"VSRS    TEST DISK       "
+    was_reset = "Sense key: Unit Attention\nAdditional sense: Bus device reset function occurred"
 
     def __init__(self, folder: Path) -> None:
         files = [folder / f"{name}.img" for name in ("disk", "scratch")]
@@ -151,18 +152,16 @@ class Door:
     def __init__(self, name: str, folder: Path, stack: ExitStack) -> None:
         self.name = name
         self.folder = folder
-        self._stack = stack
         self._boots = Boots(folder)
+        self._stack = stack
+        stack.enter_context(self._boots.stack)
 
     def guest(self, device: TestDevice, **options: Any) -> Guest:
         if self.name == UML:
             self._stack.enter_context(guest := UmlGuest(self.folder, [device], **options))
             return guest
-        if not self._boots.guests:
-            self._stack.enter_context(self._boots.stack)
         guest = self._boots(**device.door(self.name), **options)
-        units = len(device.scenario["unit"])
-        guest.wait_until(f"test $(ls -d /sys/bus/scsi/devices/*:*/block/* | wc -l) -eq {units}")
+        sysfs.wait_for_units(guest, len(device.scenario["unit"]))
         return guest
 
 
@@ -372,15 +371,6 @@ def test_persistent_reservation(units: ScriptedUnits) -> None:
     assert "NO registered" in units.guest.out(f"{persist} --in --read-keys {node}")
 
 
-def test_reset_of_a_logical_unit(units: ScriptedUnits) -> None:
-    """The reset gets to the device, whose next answer is that it was reset."""
-    units.guest.run(f"sg_reset -d {units.disk.sg}", check=True)
-    result = units.disk.raw("00 00 00 00 00 00")
-    assert result.rc == UNIT_ATTENTION
-    assert "Bus device reset function occurred" in result.stderr
-    assert units.disk.raw("00 00 00 00 00 00").rc == 0
-
-
 def test_wrong_field(units: ScriptedUnits) -> None:
     assert units.disk.raw("28 e0 00 00 00 00 00 00 01 00", f"-r {BLOCK}").rc == ILLEGAL_REQUEST
 
@@ -410,11 +400,7 @@ def test_many_disks(serve: Callable[..., TestDevice], door: Door, scratch: Path)
     disks = many(scratch)
     guest = door.guest(serve(scenario(disks)))
     found = seen(guest)
-    assert {serial: (each.address, each.size) for serial, each in found.items()} == {
-        disk.props["serial"]: (f"{guest.host()}:0:{disk.target}:{disk.shown_lun}", "2.09MB") for disk in disks
-    }
-    guest.run(script_of_lines(found), timeout=120, check=True)
-    assert_lines(disks)
+    each_gets_its_own(guest, disks, found)
 
 
 def suite(name: str, folder: Path, **options: Any) -> tuple[Result, Verdicts]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Boots
-from guest import Guest, numbered
+from guest import Guest, numbered, sysfs
 from guest.device import TestDevice
 
 # What the driver and the midlayer say of a device that misbehaves.
@@ -38,7 +38,7 @@ class Shared:
 def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Shared:
     device = serve_shared({"unit": [{"size": "8M"}, {"lun": 1, "size": "8M"}]})
     guest = boot_shared(**device.door("scsi"), parameters="recovery_step=1", allow=ALLOW)
-    guest.wait_until("test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq 2")
+    sysfs.wait_for_units(guest, 2)
     disk = guest.out("ls /sys/bus/scsi/devices/*:0:0:0/block")
     guest.run(
         "for f in /sys/block/sd*/device; do echo 2 >$f/timeout; echo 2 >$f/eh_timeout; done", check=True

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from conftest import Boots
-from guest import Guest, fio
+from guest import Guest, fio, sysfs
 from guest.device import TestDevice
 
 # What the driver and the midlayer say of a device that misbehaves, and the block layer of lost I/O.
@@ -23,12 +23,12 @@ READ = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "time_b
 def start(serve: Callable[..., TestDevice], boot: Boots, units: int = 3) -> tuple[TestDevice, Guest]:
     device = serve({"unit": [{"lun": lun, "size": "32M"} for lun in range(units)]})
     guest = boot(**device.door("scsi"), parameters="recovery_step=2", allow=ALLOW, append="hung_task_panic=0")
-    guest.wait_until(f"test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq {units}")
+    sysfs.wait_for_units(guest, units)
     return device, guest
 
 
 def node(guest: Guest, lun: int) -> str:
-    return "/dev/" + guest.out(f"ls /sys/bus/scsi/devices/*:0:0:{lun}/block")
+    return sysfs.unit_node(guest, 0, lun)
 
 
 def nobody_is_stuck(guest: Guest, timeout: float = 120) -> None:
@@ -78,7 +78,7 @@ def test_unbinding_the_controller_under_held_io(
     nobody_is_stuck(guest)
     device("clear_rules")
     guest.run(f"echo {name} >{guest.driver.sysfs}/bind", timeout=60, check=True)
-    guest.wait_until("test $(ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l) -eq 3")
+    sysfs.wait_for_units(guest, 3)
     guest.run(f"dd if={node(guest, 1)} of=/dev/null bs=64k count=4 iflag=direct", check=True)
 
 

@@ -15,7 +15,6 @@ from guest.guest import NATIVE_HOTPLUG
 from test_device_recovery import nobody_is_stuck
 from test_events import GOING
 
-# The port's own way to take note of what is plugged in, which is how a device can go unannounced.
 PORTS = [{"driver": "pcie-root-port", "id": f"port{n}", "chassis": n + 1} for n in range(2)]
 READ = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "time_based": True, "runtime": 600}
 

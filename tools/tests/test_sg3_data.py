@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from guest import Guest, fio, images, make_iso
-from scsi_units import BLOCK, DATA, FRESH, MEGABYTE, READ_32, UNIT_ATTENTION, WAS_RESET, QemuUnits, Units
+from scsi_units import BLOCK, DATA, FRESH, MEGABYTE, READ_32, UNIT_ATTENTION, QemuUnits, Units
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_reset_of_a_logical_unit(units: Units) -> None:
     units.guest.run(f"sg_reset -d {units.disk.sg}", check=True)
     result = units.disk.raw("00 00 00 00 00 00")
     assert result.rc == UNIT_ATTENTION
-    assert WAS_RESET in result.stderr
+    assert units.was_reset in result.stderr
     assert units.disk.raw("00 00 00 00 00 00").rc == 0
 
 
