@@ -62,6 +62,21 @@ impl Device {
             .collect()
     }
 
+    /// FUNCTION SUCCEEDED if the device has one of these tasks, else FUNCTION COMPLETE. What was dropped is
+    /// what it has forgotten, though the driver waits for it.
+    fn has_any(&self, tasks: &[u64]) -> u8 {
+        let has = |serial| {
+            self.in_flight
+                .get(serial)
+                .is_some_and(|request: &InFlight| request.state != State::Dropped)
+        };
+        if tasks.iter().any(has) {
+            response::SUCCEEDED
+        } else {
+            response::OK
+        }
+    }
+
     /// Carries a task management function out. Commands that it ends are answered before (5.6.6.2.1).
     fn manage(&mut self, subtype: u32, address: Address, tag: u64) -> u8 {
         let Address::Unit { target, lun } = address else {
@@ -102,17 +117,10 @@ impl Device {
                 }
                 response::OK
             }
-            tmf::QUERY_TASK
-                if self
-                    .tasks(|request, its| of_unit(request) && its == tag)
-                    .is_empty() =>
-            {
-                response::OK
+            tmf::QUERY_TASK => {
+                self.has_any(&self.tasks(|request, its| of_unit(request) && its == tag))
             }
-            tmf::QUERY_TASK_SET if self.tasks(|request, _| of_unit(request)).is_empty() => {
-                response::OK
-            }
-            tmf::QUERY_TASK | tmf::QUERY_TASK_SET => response::SUCCEEDED,
+            tmf::QUERY_TASK_SET => self.has_any(&self.tasks(|request, _| of_unit(request))),
             // CLEAR ACA: NACA is not supported.
             _ => response::REJECTED,
         }

@@ -6,6 +6,8 @@ pub mod answer;
 #[cfg(test)]
 mod answer_tests;
 pub mod control_queue;
+#[cfg(test)]
+mod control_queue_tests;
 pub mod events;
 pub mod intake;
 pub mod stats;
