@@ -114,10 +114,12 @@ static DEFINE_MUTEX(second);
 
 static int order(void)
 {
-	scoped_guard(mutex, &first)
+	scoped_guard(mutex, &first) {
 		guard(mutex)(&second);
-	scoped_guard(mutex, &second)
+	}
+	scoped_guard(mutex, &second) {
 		guard(mutex)(&first);
+	}
 	return 0;
 }
 
