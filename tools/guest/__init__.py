@@ -6,6 +6,7 @@ initramfs.py   the guest's userland, made of the toolbox's files
 channel.py     QMP and the guest agent, as plain calls
 machine.py     QEMU's command line and process
 guest.py       the guest as a test sees it: run, push, pull, device_add, power off
+faults.py      faults of a virtio transport, caused by a module in the guest
 numbered.py    blocks of a disk that say their numbers
 logcheck.py    what a clean kernel log is
 """

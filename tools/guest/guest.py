@@ -177,6 +177,7 @@ class Guest:
             raise ValueError(f"module is {module!r}; it can be 'ours', 'c' or None")
         self.driver = DRIVERS[module or MODULE]
         self.log_dir = log_dir
+        self.series = kernel
         self.module = module
         self.parameters = parameters
         self.allow = list(allow)
@@ -422,6 +423,12 @@ class Guest:
             events.wait(30, lambda event: event["data"].get("device") == disk.id)
         self.qmp("blockdev-del", {"node-name": disk.node})
         self.disks.remove(disk)
+
+    def fault_module(self, name: str) -> str:
+        """Gives the guest a module of tools/faults; returns where it is there."""
+        path = f"/tmp/{name}.ko"
+        self.push(path, paths.fault_module(name, self.series).read_bytes())
+        return path
 
     def host(self, controller: str = "scsi0") -> int:
         """The kernel's number for a controller, or for that of the only scripted device."""

@@ -59,6 +59,11 @@ def our_module(series: str = SERIES) -> Path:
     return BUILD / series / "virtio_scsi_rs.ko"
 
 
+def fault_module(name: str, series: str = SERIES) -> Path:
+    """A module of tools/faults, which is built with ours."""
+    return BUILD / series / f"faults/{name}.ko"
+
+
 def run_build(series: str = SERIES) -> Path:
     """Builds our module; what is up to date is not built again."""
     subprocess.run([TOOLS / "build-module", series], check=True)

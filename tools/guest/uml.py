@@ -61,10 +61,9 @@ def kernel(variant: str) -> Path:
     return Path(resolved.read_text().splitlines()[-1])
 
 
-def module_file(variant: str, name: str = "virtio_scsi_rs") -> Path:
-    """A module as tools/build-module uml-VARIANT left it; "planted" is that of tools/faults."""
-    folder = paths.BUILD / f"uml-{variant}"
-    return (folder / "faults" if name == "planted" else folder) / f"{name}.ko"
+def module_file(variant: str) -> Path:
+    """Our module as tools/build-module uml-VARIANT left it."""
+    return paths.our_module(f"uml-{variant}")
 
 
 class UmlChannel(Channel):
@@ -150,6 +149,7 @@ class UmlGuest(Guest):
         boot_timeout: float = 60,
     ) -> None:
         self.variant = variant
+        self.series = f"uml-{variant}"
         self.log_dir = log_dir
         self.module = module
         self.parameters = parameters
@@ -246,11 +246,12 @@ class UmlGuest(Guest):
         self._said += self.run("busybox dmesg -r -c", check=True).stdout
         return self._said
 
+    def fault_module(self, name: str) -> str:
+        return self.share(paths.fault_module(name, self.series))
+
     def insert_fault(self, name: str) -> Result:
-        """Plants one of the faults of tools/faults."""
-        return self.run(
-            f"insmod {self.share(module_file(self.variant, 'planted'))} fault={name} && rmmod planted"
-        )
+        """Plants one of the faults of tools/faults/planted.c."""
+        return self.run(f"insmod {self.fault_module('planted')} fault={name} && rmmod planted")
 
     def fail_allocations(
         self, command: str, undo: str, first: int = 1, step: int = 1, timeout: float = 400

@@ -57,6 +57,7 @@ NEEDS_OURS = {
     "test_smoke.py": "names our module",
     "test_events.py::test_unload_and_unbind": "loads our module by its name",
     "test_events.py::test_without_the_feature": "is about our module's messages",
+    "test_transport.py::test_a_device_needs_to_be_reset": "is about what the other driver does not look at",
     "test_virtme.py": "installs our module",
 }
 # Our module's parameters that only set times, so that a test makes sense for a driver without them.

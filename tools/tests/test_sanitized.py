@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Boots
-from guest import Controller, Disk, Guest, fio, paths
+from guest import Controller, Disk, Guest, fio
 from guest.logcheck import LogNotClean
 
-PLANTED = paths.BUILD / paths.SERIES / "faults/planted.ko"
 CAUGHT = {
     "use_after_free": r"BUG: KASAN: slab-use-after-free",
     "out_of_bounds": r"BUG: KASAN: slab-out-of-bounds",
@@ -29,9 +28,9 @@ def lockdep_works(guest: Guest) -> bool:
 
 @pytest.mark.parametrize("fault", CAUGHT)
 def test_planted_faults_are_caught(boot: Boots, fault: str) -> None:
-    guest = boot(module=None, files={"/lib/planted.ko": PLANTED})
+    guest = boot(module=None)
     assert lockdep_works(guest)
-    guest.run(f"insmod /lib/planted.ko fault={fault}", check=True)
+    guest.run(f"insmod {guest.fault_module('planted')} fault={fault}", check=True)
     with pytest.raises(LogNotClean, match=CAUGHT[fault]):
         guest.assert_clean_log()
     # It does not go on after a report of its own or of KASAN's.

@@ -88,7 +88,7 @@ def test_planted_hang_and_leak_are_caught(uml: Uml) -> None:
 
 def test_planted_allocation_failure_is_injected(uml: Uml) -> None:
     guest = uml("kasan", module=None)
-    planted = guest.share(bench.module_file("kasan", "planted"))
+    planted = guest.fault_module("planted")
     # The kernel tells of what it could not allocate for the module itself.
     with guest.misbehaving("Call Trace"):
         codes = guest.fail_allocations(
