@@ -61,7 +61,7 @@ NEEDS_OURS = {
     "test_virtme.py": "installs our module",
 }
 # Our module's parameters that only set times, so that a test makes sense for a driver without them.
-TIMES = re.compile(r"(recovery_step=\d+ ?)*")
+TIMES = re.compile(r"(recovery_(step|patience|failfast|refused)=\d+ ?)*")
 
 
 def folder_of(node: pytest.Item | pytest.Collector | Any) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import uml_bench
-from uml_bench import CI, IO, Bench, long, only_in
+from uml_bench import CI, IO, PARAMETERS, Bench, long, only_in
 
 variant, bench_shared, bench = uml_bench.FIXTURES
 
@@ -105,7 +105,7 @@ def test_unload_under_io(bench: Bench, rounds: int) -> None:
                 assert bench.guest.run("rmmod virtio_scsi_rs").rc != 0
                 bench.unbind()
             bench.guest.unload()
-            bench.guest.load(parameters="recovery_step=1")
+            bench.guest.load(parameters=PARAMETERS)
             bench.hurry()
         bench.works()
 

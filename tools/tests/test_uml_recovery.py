@@ -21,6 +21,9 @@ SCENARIO = {
     "unit": [{"lun": lun, "size": "16M"} for lun in range(3)] + [{"target": 1, "size": "16M"}],
 }
 RUNGS = ["abort_task", "logical_unit_reset", "i_t_nexus_reset"]
+QUERY = {"on": "tmf", "subtype": "query_task"}
+# What the driver takes for a command that the device does not have.
+HAS_IT_NOT = {"response": "ok"}
 # How a function can fail. Each may take a second, after which the next one is tried.
 FAILURES: dict[str, dict[str, Any]] = {
     "refused": {"response": "function_rejected"},
@@ -32,8 +35,10 @@ READ = {"opcode": "READ_10", "target": 0, "lun": 0}
 
 @contextmanager
 def held_read(bench: Bench, **action: Any) -> Iterator[int]:
-    """A read that the device does something with, and that succeeds all the same; yields the log's mark."""
+    """A read that the device does something with, and that succeeds all the same; yields the log's mark. So
+    that the driver does not wait for it, the device denies that it has it."""
     mark = bench.mark()
+    bench.device.rule("query", QUERY, **HAS_IT_NOT)
     bench.device.rule("command", {**READ, "times": 1}, **(action or {"hold": "command"}))
     job = bench.guest.spawn(f"dd if={bench.node()} of=/dev/null bs=4k count=1 iflag=direct")
     yield mark
@@ -42,13 +47,9 @@ def held_read(bench: Bench, **action: Any) -> Iterator[int]:
     bench.behave()
 
 
-def functions(bench: Bench, mark: int) -> list[str]:
-    return [line["name"] for line in bench.since(mark, "tmf")]
-
-
-def was_reset(bench: Bench, mark: int) -> bool:
-    """Whether the queues were built anew."""
-    return {line["queue"] for line in bench.since(mark, "queue_start")} >= {0, 1, 2}
+def rungs(bench: Bench, mark: int) -> list[str]:
+    """The functions that the driver has asked for, but for queries, which change nothing."""
+    return [name for name in bench.functions(mark) if name in RUNGS]
 
 
 @pytest.mark.parametrize("failing", range(4))
@@ -60,8 +61,8 @@ def test_each_rung(bench: Bench, variant: str, how: str, failing: int) -> None:
         with held_read(bench) as mark:
             for name in RUNGS[:failing]:
                 bench.device.rule(name, {"on": "tmf", "subtype": name}, **FAILURES[how])
-        assert functions(bench, mark) == RUNGS[: failing + 1]
-        assert was_reset(bench, mark) == (failing == len(RUNGS))
+        assert rungs(bench, mark) == RUNGS[: failing + 1]
+        assert bench.was_reset(mark) == (failing == len(RUNGS))
         bench.works()
 
 
@@ -70,8 +71,8 @@ def test_answers_to_functions(bench: Bench, variant: str, answer: str) -> None:
     only_in(variant, list(TMF_ANSWERS).index(answer))
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
-            bench.device.rule("function", {"on": "tmf", "times": 2}, **TMF_ANSWERS[answer])
-        assert functions(bench, mark)[0] == RUNGS[0]
+            bench.device.rule("function", {"on": "tmf", "subtype": RUNGS, "times": 2}, **TMF_ANSWERS[answer])
+        assert rungs(bench, mark)[0] == RUNGS[0]
         assert bench.since(mark, "wait", "answer", rule="function"), "the rule did not act"
         # An answer that is late is for nobody; it must be over before the next test.
         late = {"state": "delayed"}.items()
@@ -85,8 +86,8 @@ def test_answers_to_functions(bench: Bench, variant: str, answer: str) -> None:
 def test_a_function_answered_twice(bench: Bench) -> None:
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
-            bench.device.rule("function", {"on": "tmf", "times": 1}, repeat=2)
-        bench.device.wait_for(lambda: was_reset(bench, mark), why="the control queue was not mended")
+            bench.device.rule("function", {"on": "tmf", "subtype": RUNGS, "times": 1}, repeat=2)
+        bench.device.wait_for(lambda: bench.was_reset(mark), why="the control queue was not mended")
         bench.works()
 
 
@@ -97,7 +98,7 @@ def test_an_answer_after_abort_succeeded(bench: Bench) -> None:
             abort = {"on": "tmf", "subtype": "abort_task"}
             bench.device.rule("abort", abort, execute=False, response="ok")
             bench.device.rule("reset", {"on": "tmf", "subtype": "logical_unit_reset"}, delay_ms=700)
-            bench.device.wait_for(lambda: "logical_unit_reset" in functions(bench, mark), why="no reset")
+            bench.device.wait_for(lambda: "logical_unit_reset" in rungs(bench, mark), why="no reset")
             bench.device("release", name="command")
         bench.works()
 
@@ -107,13 +108,13 @@ def test_an_answer_after_a_device_reset(bench: Bench) -> None:
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
             bench.device.rule("functions", {"on": "tmf"}, response="function_rejected")
-        assert was_reset(bench, mark)
+        assert bench.was_reset(mark)
         serial = bench.since(mark, "wait", rule="command")[0]["serial"]
         request = next(line for line in bench.since(mark, "request") if line["serial"] == serial)
         mark = bench.mark()
         bench.device("used", queue=request["queue"], id=request["id"], len=0)
         bench.device("interrupt", queue=request["queue"])
-        bench.device.wait_for(lambda: was_reset(bench, mark), why="the request queue was not mended")
+        bench.device.wait_for(lambda: bench.was_reset(mark), why="the request queue was not mended")
         bench.works()
 
 
@@ -123,7 +124,7 @@ def test_a_lost_interrupt(bench: Bench) -> None:
     with bench.guest.misbehaving():
         with held_read(bench, interrupt=False) as mark:
             pass
-        assert functions(bench, mark) == []
+        assert bench.functions(mark) == []
         now = sysfs.counters(bench.guest)
         assert {name: now[name] - before[name] for name in now if now[name] != before[name]} == {
             "timeouts": 1,
@@ -143,8 +144,8 @@ def test_resets_that_the_user_asks_for(bench: Bench) -> None:
                 bench.device.wait_for(lambda at=at: bench.since(at, "wait", rule="held"), why="nothing held")
                 bench.guest.run(f"sg_reset -{option} -N {bench.node(kind='scsi_generic')}", check=True)
                 bench.behave()
-                assert name is None or name in functions(bench, at)
-        assert was_reset(bench, mark)
+                assert name is None or name in rungs(bench, at)
+        assert bench.was_reset(mark)
         bench.works()
 
 

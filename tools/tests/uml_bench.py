@@ -4,7 +4,9 @@
 variant     "kasan" and "lockdep", one after the other: a kernel can have one of the two
 bench       a device and a guest of that kernel, for all tests of a file. The guest's log is checked after
             each test, and there are new ones after a test that failed. SCENARIO of the test file says what
-            the device is like. Commands time out after a second, and so does each step of recovery.
+            the device is like. Commands time out after a second, so does each step of recovery, and a
+            command that the device has is not waited for longer. After a test that had the device reset,
+            the driver is bound anew, as it remembers for which unit that was.
 
 A test file makes them its own: variant, bench_shared, bench = uml_bench.FIXTURES.
 
@@ -30,7 +32,8 @@ from guest.uml import VARIANTS, UmlGuest
 CI = os.environ.get("UML") == "ci"
 long = pytest.mark.skipif(CI, reason="is not of the part that UML=ci runs")
 
-PARAMETERS = "recovery_step=1"
+PARAMETERS = "recovery_step=1 recovery_patience=1 recovery_failfast=1 recovery_refused=1"
+MODULE_PARAMETERS = "/sys/module/virtio_scsi_rs/parameters"
 DRIVER = "/sys/bus/virtio/drivers/virtio_scsi_rs"
 IO = {"opcode": ["READ_10", "WRITE_10"]}
 SCENARIO: dict[str, Any] = {
@@ -99,6 +102,22 @@ class Bench:
         self.guest.settle()
         self.hurry()
 
+    @contextmanager
+    def parameters(self, **values: int) -> Iterator[None]:
+        """The module's parameters have these values within the block."""
+        files = [f"{MODULE_PARAMETERS}/{name}" for name in values]
+        before = self.guest.out(f"cat {' '.join(files)}").split()
+        self.set_parameters(**values)
+        try:
+            yield
+        finally:
+            self.set_parameters(**{name: int(value) for name, value in zip(values, before, strict=True)})
+
+    def set_parameters(self, **values: int) -> None:
+        """Sets parameters of the module that is loaded."""
+        for name, value in values.items():
+            self.guest.run(f"echo {value} >{MODULE_PARAMETERS}/{name}", check=True)
+
     def mark(self) -> int:
         """Where the device's log ends. It grows long, so what comes after is read from there."""
         self.device("mark", text="")
@@ -116,10 +135,45 @@ class Bench:
             if (not kinds or line["ev"] in kinds) and all(line.get(key) == fields[key] for key in fields)
         ]
 
+    def functions(self, mark: int) -> list[str]:
+        """The functions that the driver has asked for since `mark()`."""
+        return [line["name"] for line in self.since(mark, "tmf")]
+
+    def was_reset(self, mark: int) -> bool:
+        """Whether the queues were built anew since `mark()`."""
+        return {line["queue"] for line in self.since(mark, "queue_start")} >= {0, 1, 2}
+
     def behave(self) -> None:
         """The device does what it should again, and answers what it has kept."""
         self.device("clear_rules")
         self.device("release")
+
+    def is_bound(self) -> bool:
+        return self.guest.run(f"test -e {DRIVER}/{self.name}").rc == 0
+
+    def is_given_up(self) -> bool:
+        """Whether the driver could not reset the device, and has ended all that it was to do."""
+        return sysfs.counters(self.guest)["failed_device_resets"] > 0
+
+    def heal(self, timeout: float = 40) -> None:
+        """Waits until the driver has got back all that the device has lost, and has units work again that
+        were taken offline, as an administrator would."""
+
+        def lost() -> bool:
+            waiting = self.device("waiting")["waiting"]
+            if not any(line["what"] != "control" for line in waiting):
+                return False
+            return self.is_bound() and not self.is_given_up()
+
+        self.device.wait_for(lambda: not lost(), timeout, "the driver does not get back what was lost")
+        states = "/sys/bus/scsi/devices/*:*:*:*/state"
+        online = f"for s in {states}; do if grep -q offline $s; then echo running >$s; fi; done"
+        self.guest.run(online, check=True)
+
+    def renew(self) -> None:
+        """Has the driver forget all that it remembers."""
+        self.unbind()
+        self.bind()
 
     @contextmanager
     def io(
@@ -138,6 +192,7 @@ class Bench:
             self.guest.wait_until(f"test -e {stop}.ready", 20)
         yield done
         self.behave()
+        self.heal()
         self.guest.run(f"touch {' '.join(stop for stop, _ in jobs)}", check=True)
         for _, job in jobs:
             result = job.wait(timeout)
@@ -189,6 +244,10 @@ def bench(bench_shared: Bench, request: pytest.FixtureRequest) -> Iterator[Bench
     yield bench_shared
     if not getattr(request.node, "failed", False):
         bench_shared.guest.assert_clean_log()
+        if sysfs.counters(bench_shared.guest)["device_resets"]:
+            # Partition tables may just be read when their units go.
+            with bench_shared.guest.misbehaving():
+                bench_shared.renew()
 
 
 FIXTURES = variant, bench_shared, bench
