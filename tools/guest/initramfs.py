@@ -26,7 +26,16 @@ fallocate setpriv fsfreeze blkid
 dd cat cp sync stat truncate sha256sum od head tail seq shuf cmp grep sed find xargs sort
 mkfs.ext4 mke2fs e2fsck fsck.ext4 debugfs dumpe2fs tune2fs resize2fs badblocks filefrag chattr
 ip pr
+dmsetup multipath multipathd
 """.split()
+# What multipathd loads, and udev, which it learns of paths from. Nobody starts them if no test does.
+MULTIPATH = [
+    "/usr/lib/multipath/libchecktur.so",
+    "/usr/lib/multipath/libprioconst.so",
+    "/usr/lib/systemd/systemd-udevd",
+    "/usr/lib/udev/scsi_id",
+]
+UDEV_RULES = "55-dm 56-dm-mpath 60-multipath 60-persistent-storage 95-dm-notify".split()
 
 # Modules of the stock kernel, with what they depend on; loaded in this order by init.
 MODULES = ["scsi_mod", "sd_mod", "sr_mod", "sg", "isofs", "virtio_mmio"]
@@ -36,6 +45,8 @@ MORE_MODULES = [
     "loop",
     "dm_mod",
     "dm_crypt",
+    "dm_multipath",
+    "dm_round_robin",
     "nls_utf8",
     "nls_ascii",
     "udf",
@@ -127,14 +138,14 @@ def _stage(root: Path, kernel: paths.Kernel) -> None:
     if missing := [name for name in wanted if not name.startswith("/")]:
         raise RuntimeError(f"the toolbox lacks {' '.join(missing)}")
     wanted += [str(path) for path in Path("/usr/bin").glob("s*") if path.name.startswith(("sg", "scsi_"))]
-    wanted += ["/usr/bin/rescan-scsi-bus.sh", "/usr/bin/busybox"]
+    wanted += ["/usr/bin/rescan-scsi-bus.sh", "/usr/bin/busybox", *MULTIPATH]
     libraries: set[str] = set()
     for path in wanted:
         _copy(root, Path(path))
         libraries |= _needs(path)
     for path in libraries:
         _copy(root, Path(path))
-    for name in FILES:
+    for name in (*FILES, *(f"/usr/lib/udev/rules.d/{rules}.rules" for rules in UDEV_RULES)):
         if Path(name).exists():
             _copy(root, Path(name))
     _busybox(root)
