@@ -59,6 +59,23 @@ def _inline(value: Any) -> str:
     return json.dumps(value)
 
 
+def shared_memory(megabytes: int) -> list[str]:
+    """QEMU's options for memory of the guest's that the device's process sees, too."""
+    backend = f"memory-backend-memfd,id=shared,size={megabytes}M,share=on"
+    return ["-object", backend, "-machine", "memory-backend=shared"]
+
+
+def doors(door: str, *devices: "TestDevice", memory: int = 1024) -> dict[str, Any]:
+    """Arguments for a Guest that has several devices, which it finds in this order."""
+    each = [device.door(door, memory, name=f"vhost{number}") for number, device in enumerate(devices)]
+    common = len(shared_memory(memory))
+    return {
+        "devices": [device for one in each for device in one["devices"]],
+        "args": shared_memory(memory) + [word for one in each for word in one["args"][common:]],
+        "memory": memory,
+    }
+
+
 class TestDevice:
     """A running device; a context manager that ends it."""
 
@@ -194,10 +211,10 @@ class TestDevice:
         return [line for line in self("waiting")["waiting"] if line["name"] == name]
 
     def door(
-        self, door: str, memory: int = 1024, reconnect: bool = False, **properties: Any
+        self, door: str, memory: int = 1024, reconnect: bool = False, name: str = "vhost", **properties: Any
     ) -> dict[str, Any]:
         """Arguments for a Guest that has this device behind QEMU's door "scsi" or "test". With `reconnect`
-        QEMU looks for it again after it has gone."""
+        QEMU looks for it again after it has gone. Several devices need names."""
         queues = self.scenario.get("device", {}).get("request_queues", 2)
         size = self.scenario.get("device", {}).get("queue_size", 128)
         if door == "scsi":
@@ -212,13 +229,11 @@ class TestDevice:
             }
         else:
             raise ValueError(f"door is {door!r}; it can be one of {DOORS}")
-        args = ["-object", f"memory-backend-memfd,id=shared,size={memory}M,share=on"]
         again = ",reconnect-ms=100" if reconnect else ""
-        args += ["-machine", "memory-backend=shared"]
-        args += ["-chardev", f"socket,id=vhost,path={self.socket}{again}"]
+        chardev = ["-chardev", f"socket,id={name},path={self.socket}{again}"]
         return {
-            "devices": [{**device, "chardev": "vhost", "id": "vhost0", **properties}],
-            "args": args,
+            "devices": [{**device, "chardev": name, "id": f"{name}0", **properties}],
+            "args": [*shared_memory(memory), *chardev],
             "memory": memory,
         }
 
