@@ -8,6 +8,7 @@ machine.py     QEMU's command line and process
 guest.py       the guest as a test sees it: run, push, pull, device_add, power off
 faults.py      faults of a virtio transport, caused by a module in the guest
 numbered.py    blocks of a disk that say their numbers
+pauses.py      a disk that is read again and again, for others' trouble to be seen
 logcheck.py    what a clean kernel log is
 """
 
