@@ -14,7 +14,8 @@ uml             makes User-Mode Linux guests with sanitizers: uml("kasan", [devi
                 when the test ends
 
 DRIVER=virtio_scsi in the environment has all guests run the kernel's own driver; TEST_SECONDS=120 bounds the
-time of each test. tools/compare uses both. After a test that failed, the next one gets new shared guests.
+time of each test, to which its marker `waits` adds seconds. tools/compare uses both. After a test that
+failed, the next one gets new shared guests.
 """
 
 import functools
@@ -240,12 +241,12 @@ class TooSlow(Exception):
 
 
 @contextmanager
-def _bounded() -> Iterator[None]:
+def _bounded(seconds: float) -> Iterator[None]:
     def ring(*_: object) -> None:
-        raise TooSlow(f"not done after {TEST_SECONDS:g} s")
+        raise TooSlow(f"not done after {seconds:g} s")
 
     signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, TEST_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
@@ -254,7 +255,8 @@ def _bounded() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    with _bounded():
+    waits = sum(marker.args[0] for marker in item.iter_markers("waits"))
+    with _bounded(TEST_SECONDS and TEST_SECONDS + waits):
         return (yield)
 
 
