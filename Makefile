@@ -24,7 +24,7 @@ help: ## this text
 	@echo "make test-device      the other tests with the scripted device, a quarter of an hour"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
-	@echo "make compare          build/compare.md: tests with the scripted device, the C driver and ours side by side"
+	@echo "make compare          build/compare.md: tests with devices that are slow or wrong, the C driver and ours side by side"
 	@echo "make shell            a shell in a virtual machine with the module and some disks"
 	@echo
 	@echo "make modules          build/\$$(KERNEL)/virtio_scsi_rs.ko for Debian's stock kernel"
