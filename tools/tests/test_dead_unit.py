@@ -29,7 +29,7 @@ TIMEOUT, STEP, REFUSED = 2, 1, 3
 # How long a read of the dead unit may take to fail, with two resets in it.
 PATIENCE = 60
 # How long all has to be quiet after it.
-QUIET = 60 if os.environ.get("LONG") else 20
+QUIET = 60 if os.environ.get("LONG") else 12
 # The longest pause in another unit's reads, and how often the device may be reset.
 GAP, RESETS = 2, 2
 DEAD = {"lun": 1}

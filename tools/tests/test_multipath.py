@@ -24,7 +24,7 @@ TIMEOUT, PATIENCE, MARGIN = 2, 5, 5
 # The midlayer tries what was aborted again, as long as six time-outs are not over.
 TRIES = 3
 # How long nothing may happen where nothing is asked for.
-QUIET = 15
+QUIET = 8
 # The kernel says what dm-multipath does, and which I/O of a path failed.
 ALLOW = [
     r"virtio_scsi_rs virtio\d+: ",
