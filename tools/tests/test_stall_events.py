@@ -51,7 +51,7 @@ def stalled(shared: Shared) -> Iterator[None]:
     device.rule("stall", {"lun": 1}, hold="stall")
     read = guest.spawn(f"dd if={sysfs.unit_node(guest, 0, 1)} of=/dev/null bs=4k count=1 iflag=direct")
     device.wait_for(lambda: device.held("stall"), why="a read of the unit that stalls")
-    time.sleep(2 * TIMEOUT)
+    time.sleep(3 * TIMEOUT)
     try:
         yield
         assert not read.done(), "the unit does not stall"
