@@ -63,6 +63,26 @@ struct Waiting {
     reconcile: bool,
 }
 
+impl Waiting {
+    /// Has all be found out by looking, instead of what the events that wait would have said. What the driver
+    /// wants to do of its own accord stays.
+    fn start_over(&mut self) {
+        let first = self.first;
+        let mut index = 0;
+
+        self.items.retain(|item| {
+            index += 1;
+            index > first && matches!(item, Item::Subscribe(_))
+        });
+        self.first = 0;
+        self.reconcile = true;
+        if self.items.len() == LEN {
+            // There are more new units than can wait, all of which reconciling asks.
+            self.items.clear();
+        }
+    }
+}
+
 /// Where interrupt context leaves things for the worker.
 #[pin_data]
 pub(super) struct Inbox {
@@ -97,10 +117,7 @@ impl Inbox {
         let pending = waiting.items.get(waiting.first..).unwrap_or(&[]);
 
         if item == Item::Reconcile {
-            // It finds out all that the events before it would have said.
-            waiting.items.clear();
-            waiting.first = 0;
-            waiting.reconcile = true;
+            waiting.start_over();
             return;
         }
 
@@ -113,9 +130,7 @@ impl Inbox {
             return;
         }
         if waiting.items.push_within_capacity(item).is_err() {
-            waiting.items.clear();
-            waiting.first = 0;
-            waiting.reconcile = true;
+            waiting.start_over();
         }
     }
 

@@ -29,10 +29,14 @@ use crate::{
     },
     virtio_glue::{
         new_locked,
+        AddError,
         DeviceBuffer,
+        Flag,
         Handler,
         Locked,
+        Queue,
         RateLimit,
+        Rest,
         Virtqueue,
         Worker, //
     },
@@ -79,6 +83,10 @@ pub struct EventQueue {
     /// Limits how often notifications are asked for again.
     #[pin]
     renewals: RateLimit,
+    /// Whether a buffer found no memory on its way to the device.
+    starved: Flag,
+    /// Whether events are not handled any more.
+    stopped: Flag,
 }
 
 impl EventQueue {
@@ -102,6 +110,8 @@ impl EventQueue {
                 inbox,
                 worker <- new_locked!(None, c"EventQueue::worker"),
                 renewals <- RateLimit::of(RENEWALS.0, RENEWALS.1),
+                starved: Flag::default(),
+                stopped: Flag::default(),
             }),
             GFP_KERNEL,
         )
@@ -112,7 +122,7 @@ impl EventQueue {
     /// Process context.
     pub fn start(this: &Arc<Self>, host: Arc<Host<Initiator>>) -> Result {
         let handling = Handling::new(this.clone(), host);
-        let worker = Arc::pin_init(Worker::new(handling), GFP_KERNEL)?;
+        let worker = Arc::pin_init(Worker::new(handling, Queue::Events), GFP_KERNEL)?;
 
         *this.worker.lock() = Some(worker);
         this.post_spare();
@@ -147,11 +157,19 @@ impl EventQueue {
     ///
     /// Process context.
     pub fn stop(&self) {
+        // What is being handled looks at this before each step.
+        self.stopped.set();
+
         let worker = self.worker.lock().take();
 
         if let Some(worker) = worker {
             worker.cancel();
         }
+    }
+
+    /// Returns whether events are not handled any more.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.is_set()
     }
 
     /// Leaves something to the worker. Any context.
@@ -167,7 +185,7 @@ impl EventQueue {
         loop {
             let buffer = self.spare.lock().pop();
 
-            if !buffer.is_some_and(|buffer| self.post(buffer)) {
+            if !buffer.is_some_and(|buffer| self.post(&mut self.ring.lock(), buffer)) {
                 break;
             }
         }
@@ -175,14 +193,31 @@ impl EventQueue {
     }
 
     /// Gives the device a buffer, or keeps it if there is no room for it. Returns whether there was.
-    fn post(&self, mut buffer: KBox<Buffer>) -> bool {
+    fn post(&self, ring: &mut Virtqueue<KBox<Buffer>>, mut buffer: KBox<Buffer>) -> bool {
         buffer.0.preset(PRESET);
 
-        let added = self.ring.lock().add(buffer, |buffer, chain| {
+        let added = ring.add(buffer, |buffer, chain| {
             chain.writable(&buffer.0, self.event_size as usize)
         });
 
-        added.map_err(|(buffer, _)| self.keep(buffer)).is_ok()
+        added
+            .map_err(|(buffer, error)| {
+                if error == AddError::NoMemory {
+                    self.starved.set();
+                }
+                self.keep(buffer);
+            })
+            .is_ok()
+    }
+
+    /// Gives the device buffers that it did not get because there was no memory. Returns whether there is none
+    /// yet.
+    pub(super) fn is_starved(&self) -> bool {
+        if self.starved.is_set() {
+            self.starved.clear();
+            self.post_spare();
+        }
+        self.starved.is_set()
     }
 
     /// Keeps a buffer for later.
@@ -200,8 +235,9 @@ impl EventQueue {
         let mut count = 0;
 
         while count < ROUND {
-            let used = self.ring.lock().take_used();
-            let Some((buffer, _len)) = used else {
+            // Events get to the inbox in the order of the ring: two may do this at the same time.
+            let mut ring = self.ring.lock();
+            let Some((buffer, _len)) = ring.take_used() else {
                 break;
             };
 
@@ -209,19 +245,22 @@ impl EventQueue {
             let bytes: EventBytes = buffer.0.copy(0).unwrap_or(PRESET);
             let report = Report::decode(self.shared.order(), bytes);
 
-            self.post(buffer);
-            count += 1;
-            counters.events.count();
-
             if report.missed {
-                counters.missed_events.count();
                 self.inbox.add(Item::Reconcile);
-            }
-            if report.event == Event::Unknown {
-                counters.bad_events.count();
             }
             if report.event != Event::Nothing {
                 self.inbox.add(Item::Event(report.event));
+            }
+            self.post(&mut ring, buffer);
+            drop(ring);
+
+            count += 1;
+            counters.events.count();
+            if report.missed {
+                counters.missed_events.count();
+            }
+            if report.event == Event::Unknown {
+                counters.bad_events.count();
             }
         }
 
@@ -270,12 +309,14 @@ impl Handler for EventQueue {
         true
     }
 
-    fn used(&self) {
+    fn used(&self) -> Rest {
+        // The worker goes on with what this has left.
         if self.collect() > 0 {
             if let Some(worker) = &*self.worker.lock() {
                 worker.schedule();
             }
         }
+        Rest::None
     }
 
     fn unused(&self, buffer: Self::Token) {

@@ -19,8 +19,8 @@ use kernel::{
     },
 };
 
-/// How long a logical unit gets to answer, in milliseconds. Then error handling begins, which is
-/// bounded, too.
+/// How long a logical unit gets to answer, in milliseconds. Then recovery begins. If the device says that it has
+/// the command, it is asked to abort it, and nothing else: what the driver wants to know is worth no reset.
 const PATIENCE: u32 = 5_000;
 
 /// The length of the INQUIRY data that every logical unit has, in bytes (SPC).
@@ -60,20 +60,46 @@ impl Handling {
     /// units that are gone, has those that are there say what has changed, and finds new ones.
     pub(super) fn reconcile(&self) {
         let renew = self.queue.may_renew();
+        let resets = self.queue.shared().life().resets();
 
         for unit in self.host.logical_units() {
+            if self.queue.is_stopped() {
+                return;
+            }
+            // To ask a unit that is in trouble for more costs the others another reset, and finds out nothing.
+            if self.is_in_trouble(&unit) {
+                continue;
+            }
             if self.is_gone(&unit) {
                 self.remove(unit);
-            } else {
+            } else if !self.is_in_trouble(&unit) {
                 self.refresh(&unit, renew);
+            }
+            // A reset has this begin again.
+            if self.queue.shared().life().resets() != resets {
+                return;
             }
         }
         self.host.scan();
     }
 
+    /// Returns whether commands of a logical unit are being recovered, or waited for, or were not long ago.
+    fn is_in_trouble(&self, unit: &LogicalUnit) -> bool {
+        match (u8::try_from(unit.target()), self.host.driver()) {
+            (Ok(target), Some(initiator)) => initiator.recovery().is_in_trouble(Address {
+                target,
+                lun: unit.lun(),
+            }),
+            _ => false,
+        }
+    }
+
     /// Removes the logical units of a target that are gone, and finds new ones.
     pub(super) fn reconcile_target(&self, target: u32) {
         for unit in self.host.logical_units() {
+            if self.queue.is_stopped() {
+                return;
+            }
             if unit.target() == target && self.is_gone(&unit) {
                 self.remove(unit);
             }
@@ -114,7 +140,7 @@ impl Handling {
         // The midlayer sees the unit attentions that are pending.
         let _ = unit.execute(&TEST_UNIT_READY, &mut [], timeout);
 
-        if unit.is_mmc() {
+        if unit.is_mmc() && !self.is_in_trouble(unit) {
             if let Ok(mut data) = KVec::from_elem(0, MMC_EVENT_LEN.into(), GFP_KERNEL) {
                 let answer = unit.execute(&GET_EVENT_STATUS, &mut data, timeout);
 
@@ -129,7 +155,9 @@ impl Handling {
                 }
             }
         }
-        let _ = unit.rescan();
+        if !self.is_in_trouble(unit) {
+            let _ = unit.rescan();
+        }
     }
 
     /// Returns how long a logical unit gets to answer.

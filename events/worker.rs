@@ -33,13 +33,21 @@ use kernel::{
     sync::Arc,
     time::{
         delay::fsleep,
-        Delta, //
+        msecs_to_jiffies,
+        Delta,
+        Jiffies, //
     },
 };
 
 /// How long the worker rests when the device reports events faster than they can be taken, in
 /// milliseconds.
 const REST: i64 = 10;
+
+/// How many things the worker does before it lets the system be suspended.
+const AT_A_TIME: usize = 64;
+
+/// After how many milliseconds buffers that found no memory are given to the device again.
+const LATER: u32 = 1_000;
 
 /// Handles the events of a host.
 pub(super) struct Handling {
@@ -148,15 +156,18 @@ impl Handling {
         unit.condemn();
 
         if let (Ok(id), Some(initiator)) = (u8::try_from(target), self.host.driver()) {
+            // If nobody handles events any more, the removal of the host sees to the commands.
             let busy = || {
-                self.host.any_in_flight(|command| {
-                    (command.target(), command.lun()) == (target, lun) && initiator.holds(&command)
-                })
+                !self.queue.is_stopped()
+                    && self.host.any_in_flight(|command| {
+                        (command.target(), command.lun()) == (target, lun)
+                            && initiator.holds(&command)
+                    })
             };
 
             initiator
                 .recovery()
-                .release(&initiator, Address { target: id, lun }, busy);
+                .release(initiator, Address { target: id, lun }, busy);
         }
 
         unit.remove();
@@ -193,18 +204,21 @@ impl Handling {
 }
 
 impl Task for Handling {
-    fn run(&self) {
-        loop {
-            while let Some(item) = self.queue.inbox().take() {
-                self.handle(item);
+    fn run(&self) -> Option<Jiffies> {
+        for _ in 0..AT_A_TIME {
+            if self.queue.is_stopped() {
+                return None;
             }
-            if self.queue.collect() < ROUND {
-                if self.queue.inbox().is_empty() {
-                    break;
-                }
-            } else {
+            if let Some(item) = self.queue.inbox().take() {
+                self.handle(item);
+            } else if self.queue.collect() == ROUND {
                 fsleep(Delta::from_millis(REST));
+            } else if self.queue.inbox().is_empty() {
+                // Buffers that found no memory find some later.
+                return self.queue.is_starved().then(|| msecs_to_jiffies(LATER));
             }
         }
+        // The system may want to be suspended, for which this has to pause.
+        Some(0)
     }
 }

@@ -11,6 +11,7 @@ use super::{
         Config,
         DeviceLimits,
         Layout,
+        Platform,
         Refusal,
         Settings, //
     },
@@ -54,7 +55,11 @@ pub fn read_limits(
     DeviceLimits::new(
         &read_config(dev),
         settings,
-        possible_queues(u32::MAX),
+        Platform {
+            queues: possible_queues(u32::MAX),
+            // CAST: A `usize` has 64 bits or fewer.
+            mapping: dev.max_mapping() as u64,
+        },
         adjustments,
     )
 }

@@ -18,6 +18,8 @@ use crate::virtio_glue::{
     DeviceBuffer,
     Handler,
     Locked,
+    Rest,
+    Stamp,
     TimedCompletion,
     Virtqueue, //
 };
@@ -27,8 +29,15 @@ use kernel::{
         rcu,
         Arc, //
     },
-    time::Jiffies, //
+    time::{
+        delay::fsleep,
+        Delta,
+        Jiffies, //
+    },
 };
+
+/// How often a request that found no memory is sent again, in milliseconds.
+const LOOK: i64 = 20;
 
 /// How many requests a device can have under way on the controlq.
 ///
@@ -44,14 +53,26 @@ type ResponseBytes = [u8; NotificationResponse::SIZE];
 /// completes a request without writing a response is not taken to have carried it out.
 const PRESET: ResponseBytes = [0xff; NotificationResponse::SIZE];
 
-/// Someone who waits for a response.
+/// How far a request is.
+enum Progress {
+    /// The device has it, or nobody has sent it yet.
+    Open,
+    /// The device has answered it with this, or was reset, and whoever waits for it gets the slot.
+    Closed(KBox<Slot>, Option<ResponseBytes>),
+    /// Nobody waits for it any more.
+    Abandoned,
+}
+
+/// Where the sender of a request waits for its response.
+///
+/// A slot goes back to the others only when both have left it, the device and the sender. So an answer that
+/// comes late is never taken for that to another request.
 #[pin_data]
 struct Waiter {
     #[pin]
     done: TimedCompletion,
-    /// The response, once there is one.
     #[pin]
-    response: Locked<Option<ResponseBytes>>,
+    progress: Locked<Progress>,
 }
 
 impl Waiter {
@@ -59,7 +80,7 @@ impl Waiter {
         Arc::pin_init(
             pin_init!(Self {
                 done <- TimedCompletion::new(),
-                response <- new_locked!(None, c"Waiter::response"),
+                progress <- new_locked!(Progress::Open, c"Waiter::progress"),
             }),
             GFP_KERNEL,
         )
@@ -179,33 +200,49 @@ impl ControlQueue {
     /// Sends a request to the device, and waits for its response.
     ///
     /// Process context. Fails with [`ETIMEDOUT`] if the device has not answered after `timeout`
-    /// jiffies; an answer that comes later is for nobody. Fails with [`EBUSY`] if too many requests
-    /// are under way, and with [`EIO`] if the controlq is broken or the device is being reset.
+    /// jiffies; an answer that comes later is for nobody. Fails with [`EBUSY`] if as many requests
+    /// as there can be are under way, with [`ENOMEM`] if there was no memory for it to be sent in that time, and
+    /// with [`EIO`] if the controlq is broken or the device is being reset.
     fn exchange(&self, request: Request, timeout: Jiffies) -> Result<ResponseBytes> {
         let mut slot = self.idle.lock().pop().ok_or(EBUSY)?;
         let waiter = slot.waiter.clone();
+        let began = Stamp::now();
 
         slot.request = request;
         slot.response.preset(PRESET);
         waiter.done.reset();
-        *waiter.response.lock() = None;
+        *waiter.progress.lock() = Progress::Open;
 
-        self.send(slot)?;
+        // Commands that the device has may hold all of a bounce buffer, which says nothing of the device.
+        while let Err((returned, error)) = self.send(slot) {
+            if error != ENOMEM || began.elapsed() >= timeout {
+                self.put_back(returned);
+                return Err(error);
+            }
+            slot = returned;
+            fsleep(Delta::from_millis(LOOK));
+        }
 
         if !waiter.done.wait(timeout) {
             // The answer may be there without its interrupt.
-            self.used();
-            if !waiter.done.wait(1) {
-                return Err(ETIMEDOUT);
-            }
+            let _ = self.used();
         }
 
-        let response = *waiter.response.lock();
-        response.ok_or(EIO)
+        let mut progress = waiter.progress.lock();
+        let ended = core::mem::replace(&mut *progress, Progress::Abandoned);
+
+        drop(progress);
+        match ended {
+            Progress::Closed(slot, response) => {
+                self.put_back(slot);
+                response.ok_or(EIO)
+            }
+            Progress::Open | Progress::Abandoned => Err(ETIMEDOUT),
+        }
     }
 
-    /// Sends a slot to the device.
-    fn send(&self, slot: KBox<Slot>) -> Result {
+    /// Sends a slot to the device, or gives it back.
+    fn send(&self, slot: KBox<Slot>) -> Result<(), (KBox<Slot>, Error)> {
         let rcu = rcu::read_lock();
         let mut ring = self.ring.lock();
 
@@ -224,11 +261,17 @@ impl ControlQueue {
             }
             Err((slot, error)) => {
                 drop(ring);
-                self.put_back(slot);
-                Err(match error {
+                let error = match error {
                     AddError::Full => EBUSY,
-                    AddError::Broken | AddError::Gone => EIO,
-                })
+                    AddError::NoMemory => ENOMEM,
+                    AddError::Broken => {
+                        self.shared.heal();
+                        EIO
+                    }
+                    AddError::Gone => EIO,
+                };
+
+                Err((slot, error))
             }
         }
     }
@@ -239,12 +282,18 @@ impl ControlQueue {
         let _ = self.idle.lock().push_within_capacity(slot);
     }
 
-    /// Tells the waiter of a slot how it ended, and puts the slot back.
+    /// Hands a slot that the device has left to whoever waits for it, or puts it back.
     fn finish(&self, slot: KBox<Slot>, response: Option<ResponseBytes>) {
         let waiter = slot.waiter.clone();
+        let mut progress = waiter.progress.lock();
 
-        *waiter.response.lock() = response;
-        self.put_back(slot);
+        if let Progress::Abandoned = *progress {
+            drop(progress);
+            self.put_back(slot);
+            return;
+        }
+        *progress = Progress::Closed(slot, response);
+        // Under the lock: once it is free, the slot may be the next sender's.
         waiter.done.complete();
     }
 }
@@ -264,8 +313,9 @@ impl Handler for ControlQueue {
         true
     }
 
-    fn used(&self) {
-        loop {
+    fn used(&self) -> Rest {
+        // There are no more slots, so it is others who have let the device use more meanwhile.
+        for _ in 0..SLOTS {
             let mut ring = self.ring.lock();
             let used = ring.take_used();
             let broken = ring.is_broken();
@@ -281,10 +331,11 @@ impl Handler for ControlQueue {
                     if broken {
                         self.shared.heal();
                     }
-                    break;
+                    return Rest::None;
                 }
             }
         }
+        Rest::More
     }
 
     fn unused(&self, slot: Self::Token) {

@@ -21,6 +21,11 @@ impl Default for Counter {
 }
 
 impl Counter {
+    /// Sets how many there are now, of something that comes and goes.
+    pub fn set(&self, now: u64) {
+        self.0.store(now, Relaxed);
+    }
+
     /// Counts one.
     pub fn count(&self) {
         self.0.fetch_add(1, Relaxed);
@@ -57,6 +62,26 @@ impl FunctionCounters {
     }
 }
 
+/// What the device has said of commands that it was asked for.
+#[derive(Default)]
+pub struct QueryCounters {
+    /// QUERY TASK.
+    pub function: FunctionCounters,
+    /// Answers that the device has the command.
+    pub held: Counter,
+    /// Answers that it does not.
+    pub lost: Counter,
+}
+
+impl QueryCounters {
+    /// Writes a line for each.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.function.show(f, "queries")?;
+        self.held.show(f, "queries_held")?;
+        self.lost.show(f, "queries_lost")
+    }
+}
+
 /// What is counted of a device, from probe to unbinding.
 #[derive(Default)]
 pub struct Counters {
@@ -66,6 +91,14 @@ pub struct Counters {
     pub lost_interrupts: Counter,
     /// Commands that were done when the device was notified again.
     pub lost_notifications: Counter,
+    /// Commands that are waited for now though they have taken too long: a number that also falls.
+    pub waiting: Counter,
+    /// Interrupts of request queues that had so much to do that softirq context went on with it.
+    pub continued: Counter,
+    /// Times that a command could not be sent because there was no memory for it.
+    pub no_memory: Counter,
+    /// QUERY TASK.
+    pub queries: QueryCounters,
     /// ABORT TASK.
     pub abort_task: FunctionCounters,
     /// LOGICAL UNIT RESET.
@@ -96,6 +129,7 @@ impl Counters {
             TaskManagement::AbortTask => &self.abort_task,
             TaskManagement::LogicalUnitReset => &self.logical_unit_reset,
             TaskManagement::NexusReset => &self.nexus_reset,
+            TaskManagement::QueryTask => &self.queries.function,
         }
     }
 
@@ -104,6 +138,10 @@ impl Counters {
         self.timeouts.show(f, "timeouts")?;
         self.lost_interrupts.show(f, "lost_interrupts")?;
         self.lost_notifications.show(f, "lost_notifications")?;
+        self.waiting.show(f, "waiting")?;
+        self.continued.show(f, "continued")?;
+        self.no_memory.show(f, "no_memory")?;
+        self.queries.show(f)?;
         self.abort_task.show(f, "abort_task")?;
         self.logical_unit_reset.show(f, "logical_unit_reset")?;
         self.nexus_reset.show(f, "nexus_reset")?;

@@ -3,15 +3,12 @@
 //! What the midlayer sees of a device.
 
 use super::{
-    control::ControlQueue,
     limits::{
         Layout,
         RingLimits, //
     },
-    recovery::{
-        Policy,
-        Recovery, //
-    },
+    progress::Progress,
+    recovery::Recovery,
     request::RequestQueue,
     shared::Shared,
     wire::{
@@ -25,15 +22,13 @@ use crate::{
         Command,
         CommandRef,
         Driver,
+        HostStatus,
         LogicalUnit,
         QueueCounts,
         RecoveryResult,
         TimeoutAction, //
     },
-    virtio_glue::{
-        Flag,
-        Resetter, //
-    },
+    virtio_glue::AddError,
 };
 use kernel::{
     prelude::*,
@@ -44,73 +39,15 @@ use kernel::{
         },
         Arc, //
     },
+    time::msecs_to_jiffies, //
 };
 
-/// What the driver keeps with a command.
-pub struct Private {
-    /// Counts the uses of the command, so that no two have the same tag for a long time.
-    generation: Atomic<u32>,
-    /// Whether the driver has asked the device to abort it.
-    abort_requested: Flag,
-    /// Whether it is on a virtqueue. Changes under the lock of the virtqueue.
-    on_ring: Flag,
-}
+/// How long a command that is the only one of the host may find no memory, in milliseconds. If what it needs is
+/// not there by then, it needs more than there is.
+const ALONE: u32 = 30_000;
 
-impl Default for Private {
-    fn default() -> Self {
-        Self {
-            generation: Atomic::new(0),
-            abort_requested: Flag::default(),
-            on_ring: Flag::default(),
-        }
-    }
-}
-
-impl Private {
-    /// Returns the tag for the next use of a command.
-    ///
-    /// It is made of numbers that mean nothing outside of the driver, and an ABORT TASK that comes
-    /// late does not hit another use of the same command.
-    #[inline]
-    pub(super) fn next_tag(&self, unique_tag: u32) -> u64 {
-        // Only the owner of the command changes it.
-        self.generation
-            .store(self.generation.load(Relaxed).wrapping_add(1), Relaxed);
-        self.abort_requested.clear();
-        self.tag(unique_tag)
-    }
-
-    /// Returns the tag of the current use of a command.
-    pub(super) fn tag(&self, unique_tag: u32) -> u64 {
-        u64::from(self.generation.load(Relaxed)) << 32 | u64::from(unique_tag)
-    }
-
-    /// Notes that the device is asked to abort the command.
-    pub(super) fn request_abort(&self) {
-        self.abort_requested.set();
-    }
-
-    /// Returns whether the device was asked to abort the command.
-    #[inline]
-    pub(super) fn abort_requested(&self) -> bool {
-        self.abort_requested.is_set()
-    }
-
-    /// Notes whether the command is on a virtqueue, whose lock has to be held.
-    #[inline]
-    pub(super) fn set_on_ring(&self, on_ring: bool) {
-        if on_ring {
-            self.on_ring.set();
-        } else {
-            self.on_ring.clear();
-        }
-    }
-
-    /// Returns whether the command is on a virtqueue.
-    pub(super) fn is_on_ring(&self) -> bool {
-        self.on_ring.is_set()
-    }
-}
+/// How long a command may find no memory while others do, in milliseconds.
+const AMONG_OTHERS: u32 = 180_000;
 
 /// A SCSI initiator port: the request queues and the controlq of a device.
 pub struct Initiator {
@@ -123,8 +60,10 @@ pub struct Initiator {
     queues: QueueCounts,
     layout: Layout,
     limits: RingLimits,
-    recovery: Recovery,
+    recovery: Arc<Recovery>,
     listener: Arc<dyn Listener>,
+    /// How often a command could not be put on a ring.
+    unsent: Atomic<u64>,
 }
 
 /// Someone who wants to know of the logical units that are found.
@@ -139,14 +78,13 @@ impl Initiator {
     pub fn new(
         shared: Arc<Shared>,
         requests: KVec<Arc<RequestQueue>>,
-        control: Arc<ControlQueue>,
-        resetter: Arc<Resetter>,
+        recovery: Arc<Recovery>,
         queues: QueueCounts,
-        (layout, limits, policy): (Layout, RingLimits, Policy),
+        layout: Layout,
+        limits: RingLimits,
         listener: Arc<dyn Listener>,
     ) -> Result<Arc<Self>> {
         let present = Atomic::new(queues.interrupt + queues.polled);
-        let recovery = Recovery::new(shared.clone(), control, resetter, policy);
 
         Ok(Arc::new(
             Self {
@@ -158,6 +96,7 @@ impl Initiator {
                 limits,
                 recovery,
                 listener,
+                unsent: Atomic::new(0),
             },
             GFP_KERNEL,
         )?)
@@ -235,6 +174,83 @@ impl Initiator {
         }
     }
 
+    /// Has the device look again for all commands that it may have missed.
+    pub(super) fn notify_all_again(&self) {
+        for queue in &self.requests {
+            queue.notify_again();
+        }
+    }
+
+    /// Decides what becomes of a command that could not be put on a ring.
+    #[cold]
+    fn not_sent(
+        &self,
+        queue: &RequestQueue,
+        command: Command<Self>,
+        error: AddError,
+    ) -> Result<(), Busy<Self>> {
+        let ends = match error {
+            AddError::Full => false,
+            AddError::NoMemory => self.never_fits(&command),
+            // After a shutdown the virtqueue may still be there, but broken for good.
+            AddError::Broken | AddError::Gone => self.shared.life().is_gone(),
+        };
+
+        if ends {
+            queue.instead_of_sending(command, |command| {
+                command.complete(HostStatus::NoConnect, 0)
+            });
+            return Ok(());
+        }
+
+        self.unsent.fetch_add(1, Relaxed);
+        match error {
+            // There will be room when the device has used some. A command that is waited for must not keep all
+            // others of the host from it.
+            AddError::Full => Err(Busy::Unit(command)),
+            AddError::NoMemory => {
+                self.shared.counters().no_memory.count();
+                Err(Busy::Unit(command))
+            }
+            AddError::Broken => {
+                self.shared.heal();
+                Err(Busy::Host(command))
+            }
+            // Whoever has taken the device down is bound to bring it up, or to give it up.
+            AddError::Gone => Err(Busy::Host(command)),
+        }
+    }
+
+    /// Returns whether a command has found no memory for so long that it never will.
+    fn never_fits(&self, command: &Command<Self>) -> bool {
+        let about = command.as_ref();
+        let (waited, alone) = about.private().refuse(self.progress().0 == 0);
+        let never = alone >= msecs_to_jiffies(ALONE) || waited >= msecs_to_jiffies(AMONG_OTHERS);
+
+        if never && self.shared.may_complain() {
+            let waited = if alone >= msecs_to_jiffies(ALONE) {
+                ALONE
+            } else {
+                AMONG_OTHERS
+            };
+
+            dev_err!(
+                self.shared.dev(),
+                "target {} lun {}: a command of {} bytes could not be mapped for DMA for {} s and is failed\n",
+                about.target(),
+                about.lun(),
+                command.data_len(),
+                waited / 1000
+            );
+        }
+        never
+    }
+
+    /// Returns how often a command could not be put on a ring.
+    pub(super) fn unsent(&self) -> u64 {
+        self.unsent.load(Relaxed)
+    }
+
     /// Returns how many commands the device has, and how many it has ever finished.
     pub fn progress(&self) -> (u64, u64) {
         self.requests
@@ -250,7 +266,7 @@ impl Driver for Initiator {
 
     type Request = CommandRequest;
     type Response = CommandResponse;
-    type Private = Private;
+    type Private = Progress;
 
     // Controlq and eventq.
     const OTHER_INTERRUPTS: u32 = 2;
@@ -260,16 +276,20 @@ impl Driver for Initiator {
     }
 
     fn found(&self, unit: &LogicalUnit) {
+        self.recovery.forget(unit.target(), unit.lun());
         self.listener.found(unit);
     }
 
     #[inline]
     fn queue_command(&self, queue: u32, command: Command<Self>) -> Result<(), Busy<Self>> {
-        match self.request_queue(queue) {
-            Some(queue) => queue.send(command, self.layout, self.limits.segments),
-            // There is no such queue: the command is dropped, which ends it with an error.
-            None => Ok(()),
-        }
+        // If there is no such queue, the command is dropped, which ends it with an error.
+        let Some(queue) = self.request_queue(queue) else {
+            return Ok(());
+        };
+
+        queue
+            .send(command, self.layout, self.limits.segments)
+            .or_else(|(command, error)| self.not_sent(queue, command, error))
     }
 
     fn commit(&self, queue: u32) {
@@ -286,6 +306,11 @@ impl Driver for Initiator {
         self.recovery.timed_out(self, command)
     }
 
+    fn should_retry(&self, command: CommandRef<'_, Self>) -> bool {
+        // Whoever has set a time has it end, and whoever has another way takes that.
+        !command.private().is_given_up() && !command.is_failfast()
+    }
+
     fn abort(&self, command: CommandRef<'_, Self>) -> RecoveryResult {
         self.recovery.abort(self, command)
     }
@@ -298,7 +323,7 @@ impl Driver for Initiator {
         self.recovery.reset_target(self, &command)
     }
 
-    fn reset_host(&self) -> RecoveryResult {
-        self.recovery.reset_host()
+    fn reset_host(&self, command: CommandRef<'_, Self>) -> RecoveryResult {
+        self.recovery.reset_host(self, &command)
     }
 }

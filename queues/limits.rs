@@ -6,13 +6,17 @@
 //! [`include/uapi/linux/virtio_scsi.h`](srctree/include/uapi/linux/virtio_scsi.h)
 //!
 //! Every number that a device offers passes through here. What the driver cannot serve is brought
-//! down to what it can, and noted as an [`Adjustment`]; what cannot be brought down is refused.
+//! down to what it can, and noted as an [`Adjustments`]; what cannot be brought down is refused.
 //!
-//! This file uses `core` and `queues/wire.rs` alone, because it is also compiled for the host, and
+//! This file uses `core`, `queues/wire.rs` and `queues/adjustments.rs` alone, because it is also compiled for the host, and
 //! tested there.
 
+pub use super::adjustments::{
+    Adjustments,
+    Refusal, //
+};
+
 use super::wire;
-use core::fmt;
 
 /// Where the fields of the configuration space are, in bytes.
 pub mod offset {
@@ -111,78 +115,25 @@ impl Settings {
     }
 }
 
-/// A field that the driver has brought to what it can serve.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Adjustment {
-    /// The name of the field.
-    pub field: &'static str,
-    /// What the device offers.
-    pub offered: u32,
-    /// What the driver uses.
-    pub used: u32,
-}
-
-/// All adjustments of a device, which are worth one line in the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Adjustments([Option<Adjustment>; 10]);
-
-impl Adjustments {
-    /// Notes an adjustment, and returns what is used.
-    fn note(&mut self, field: &'static str, offered: u32, used: u32) -> u32 {
-        if offered != used {
-            if let Some(slot) = self.0.iter_mut().find(|slot| slot.is_none()) {
-                *slot = Some(Adjustment {
-                    field,
-                    offered,
-                    used,
-                });
-            }
-        }
-        used
-    }
-
-    /// Returns whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
-    }
-
-    /// Returns them in the order in which they were noted.
-    pub fn iter(&self) -> impl Iterator<Item = &Adjustment> {
-        self.0.iter().flatten()
-    }
-}
-
-impl fmt::Display for Adjustments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, it) in self.iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-
-            write!(f, "{comma}{} {} as {}", it.field, it.offered, it.used)?;
-        }
-        Ok(())
-    }
-}
-
-/// A field with a value that the driver cannot serve at all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// The name of the field.
-    pub field: &'static str,
-    /// What the device offers.
-    pub offered: u32,
-    /// Why that cannot be served.
-    pub reason: &'static str,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}: {}", self.field, self.offered, self.reason)
-    }
-}
-
-/// The least that a command can be allowed to transfer, in sectors: the block layer takes no less
-/// than a page of 4 KiB.
+/// The least that a device may allow a command to transfer, in sectors: a page of 4 KiB.
 pub const SECTORS_MIN: u32 = 8;
+
+/// The least that the block layer is told, in sectors. It warns of a limit that is less than its page or than the
+/// logical block of a disk, both of which can be 64 KiB. A disk that takes no more than the device allows says
+/// so itself, in its Block Limits VPD page (SBC).
+pub const SECTORS_TOLD_MIN: u32 = 128;
+
+/// The least that a segment can be allowed to have, in bytes: the largest page.
+const SEGMENT_MIN: u64 = 65_536;
+
+/// What the system can make use of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Platform {
+    /// How many request queues.
+    pub queues: u32,
+    /// How many bytes can be mapped for DMA at once, at most.
+    pub mapping: u64,
+}
 
 /// How many sectors a command can transfer if the device sets no limit.
 const SECTORS_UNLIMITED: u32 = 0xffff;
@@ -200,8 +151,10 @@ pub struct DeviceLimits {
     pub polled_queues: u32,
     /// How many segments the data of a command can have. At least 1.
     pub segments: u16,
-    /// How many sectors of 512 bytes the data of a command can have. At least [`SECTORS_MIN`].
+    /// How many sectors of 512 bytes the data of a command can have. At least [`SECTORS_TOLD_MIN`].
     pub sectors: u32,
+    /// How many bytes a segment of it can have. At least 65536.
+    pub segment_len: u32,
     /// How many commands a logical unit can have in flight. 1 to 32767.
     pub commands_per_lun: u16,
     /// The highest target. Its number has 8 bits in a request.
@@ -219,11 +172,11 @@ pub const EVENT_SIZE: u32 = 16;
 pub const EVENT_SIZE_MAX: u32 = 256;
 
 impl DeviceLimits {
-    /// Checks what a device offers. `cpus` is how many request queues the system can make use of.
+    /// Checks what a device offers, for a system that can make use of `platform`.
     pub fn new(
         config: &Config,
         settings: &Settings,
-        cpus: u32,
+        platform: Platform,
         adjustments: &mut Adjustments,
     ) -> Result<Self, Refusal> {
         if (1..SECTORS_MIN).contains(&config.max_sectors) {
@@ -247,7 +200,7 @@ impl DeviceLimits {
             0 => Settings::QUEUES_MAX,
             n => n,
         };
-        let queues = offered.min(asked).min(cpus.max(1));
+        let queues = offered.min(asked).min(platform.queues.max(1));
         let polled_queues = settings.poll_queues.min(queues - 1);
 
         let segments = adjustments.note("seg_max", config.seg_max, config.seg_max.max(1));
@@ -272,14 +225,27 @@ impl DeviceLimits {
         let last_lun = config.max_lun.min(wire::LUN_MAX.into());
         adjustments.note("max_lun", config.max_lun, last_lun);
 
+        let sectors = adjustments.note(
+            "max_sectors",
+            config.max_sectors,
+            match config.max_sectors {
+                0 => SECTORS_UNLIMITED,
+                n => n.max(SECTORS_TOLD_MIN),
+            },
+        );
+        // A command that is larger than the whole of a bounce buffer could never be sent. The smallest buffer has
+        // just what can be mapped at once, and holds the command itself and its response, too: so half of that.
+        let mapped_sectors = u32::try_from(platform.mapping / 2 / 512)
+            .unwrap_or(u32::MAX)
+            .max(SECTORS_TOLD_MIN);
+
         Ok(Self {
             interrupt_queues: queues - polled_queues,
             polled_queues,
             segments,
-            sectors: match config.max_sectors {
-                0 => adjustments.note("max_sectors", 0, SECTORS_UNLIMITED),
-                n => n,
-            },
+            sectors: sectors.min(mapped_sectors),
+            // CAST: It is in the range of a `u32`.
+            segment_len: platform.mapping.clamp(SEGMENT_MIN, u64::from(u32::MAX)) as u32,
             // All three are in range by now.
             commands_per_lun: u16::try_from(commands_per_lun).unwrap_or(1),
             last_target: u8::try_from(last_target).unwrap_or(u8::MAX),

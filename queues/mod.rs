@@ -6,23 +6,27 @@
 //! of their hardware queue, and turns steps of error handling into task management functions on
 //! the controlq.
 //!
-//! `recovery.rs` is what becomes of commands that are not answered.
+//! `life.rs` is the state that a device is in, and `recovery/` what becomes of commands that are not answered.
 //!
 //! `wire.rs` is the bytes, `response.rs` what the answers mean, `limits.rs` what the device may
-//! ask of the driver. These three know nothing of the kernel. `config.rs` reads what the latter is
-//! about.
+//! ask of the driver, `states.rs` the table of a device's states. These four know nothing of the kernel.
+//! `config.rs` reads what `limits.rs` is about.
 
 mod control;
 mod counters;
 mod initiator;
-mod recovery;
+mod life;
+mod progress;
 mod removal;
 mod request;
 mod shared;
 
+pub mod adjustments;
 pub mod config;
 pub mod limits;
+pub mod recovery;
 pub mod response;
+pub mod states;
 pub mod wire;
 
 pub use self::{
@@ -32,11 +36,8 @@ pub use self::{
         Initiator,
         Listener, //
     },
-    recovery::{
-        Policy,
-        SelfHealing, //
-    },
-    removal::RemovalGuard,
+    life::Life,
+    removal::Removal,
     request::RequestQueue,
     shared::Shared, //
 };

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     scsi_glue::{
-        Busy,
         Command,
         CommandList,
         CommandRef,
@@ -30,6 +29,7 @@ use crate::{
         Chain,
         Handler,
         Locked,
+        Rest,
         Virtqueue, //
     },
 };
@@ -58,6 +58,9 @@ const SENSE_CANNOT_SEND: Sense = Sense {
     asc: 0x20,
     ascq: 0x00,
 };
+
+/// How often the interrupt handler takes what is on the ring before it leaves the rest to softirq context.
+const ROUNDS: usize = 2;
 
 /// A request queue.
 #[pin_data]
@@ -89,25 +92,29 @@ impl RequestQueue {
     /// Sends a command to the device.
     ///
     /// Any context. `layout` is what the device takes commands to look like, `segments` how many
-    /// segments the data of a command can have.
+    /// segments the data of a command can have. A command that cannot be put on the ring is given back.
     #[inline]
     pub(super) fn send(
         &self,
         mut command: Command<Initiator>,
         layout: Layout,
         segments: u16,
-    ) -> Result<(), Busy<Initiator>> {
+    ) -> Result<(), (Command<Initiator>, AddError)> {
         // The midlayer does not make any of these; should it, that is no reason to stop the kernel.
         if command.cdb().len() > layout.cdb_size.into()
             || command.segments() > segments.into()
             || command.direction() == DataDirection::Bidirectional
         {
-            command.complete_with_sense(SENSE_CANNOT_SEND);
+            self.instead_of_sending(command, |command| {
+                command.complete_with_sense(SENSE_CANNOT_SEND)
+            });
             return Ok(());
         }
 
         if command.is_condemned() {
-            command.complete(HostStatus::NoConnect, 0);
+            self.instead_of_sending(command, |command| {
+                command.complete(HostStatus::NoConnect, 0)
+            });
             return Ok(());
         }
 
@@ -119,7 +126,9 @@ impl RequestQueue {
             Address { target, lun }.encode()
         });
         let Some(lun) = lun else {
-            command.complete(HostStatus::BadTarget, 0);
+            self.instead_of_sending(command, |command| {
+                command.complete(HostStatus::BadTarget, 0)
+            });
             return Ok(());
         };
 
@@ -150,20 +159,24 @@ impl RequestQueue {
             }
             Err((command, error)) => {
                 command.as_ref().private().set_on_ring(false);
-                drop(ring);
-                match error {
-                    AddError::Full => {}
-                    // After a shutdown the virtqueue is still there, but broken for good.
-                    AddError::Broken | AddError::Gone if self.shared.is_given_up() => {
-                        command.complete(HostStatus::NoConnect, 0);
-                        return Ok(());
-                    }
-                    AddError::Broken => self.shared.heal(),
-                    // It will be back soon.
-                    AddError::Gone => {}
-                }
-                Err(Busy::Host(command))
+                Err((command, error))
             }
+        }
+    }
+
+    /// Completes a command without sending it. If it is the last of a batch, the device is notified of those
+    /// before it, as nobody else does it.
+    #[cold]
+    pub(super) fn instead_of_sending(
+        &self,
+        command: Command<Initiator>,
+        complete: impl FnOnce(Command<Initiator>),
+    ) {
+        let is_last = command.is_last();
+
+        complete(command);
+        if is_last {
+            self.commit();
         }
     }
 
@@ -313,7 +326,13 @@ impl RequestQueue {
             Outcome::Status => HostStatus::Ok,
             Outcome::BadTarget => HostStatus::BadTarget,
             Outcome::Abort => HostStatus::Abort,
-            Outcome::Reset => HostStatus::Reset,
+            Outcome::Reset => {
+                // It was waited for, and ended with its logical unit.
+                if command.as_ref().private().has_taken_long() {
+                    command.renew();
+                }
+                HostStatus::Reset
+            }
             Outcome::BusBusy => HostStatus::BusBusy,
             Outcome::TransportDisrupted => HostStatus::TransportDisrupted,
             Outcome::Error => HostStatus::Error,
@@ -382,36 +401,42 @@ impl Handler for RequestQueue {
         !self.polled
     }
 
-    fn used(&self) {
+    fn used(&self) -> Rest {
         // See `holds`.
         let _rcu = rcu::read_lock();
 
-        loop {
+        for round in 1..=ROUNDS {
             let mut finished = CommandList::default();
             let mut ring = self.ring.lock();
 
             ring.disable_interrupts();
             Self::take_all(&mut ring, &mut finished);
-            let settled = ring.enable_interrupts();
+            // Other CPUs send more as soon as the lock is free, and the device may be as quick. So after the
+            // last round no interrupt is asked for until softirq context has been here.
+            let settled = round < ROUNDS && ring.enable_interrupts();
             let broken = ring.is_broken();
 
             drop(ring);
             self.finish_all(finished);
             if broken {
                 self.shared.heal();
-                break;
+                return Rest::None;
             }
 
             if settled {
-                break;
+                return Rest::None;
             }
         }
+        self.shared.counters().continued.count();
+        Rest::More
     }
 
-    fn unused(&self, command: Self::Token) {
-        let status = if self.shared.is_given_up() {
+    fn unused(&self, mut command: Self::Token) {
+        let status = if self.shared.life().is_gone() {
             HostStatus::NoConnect
         } else {
+            // However long the device has had it, that was no attempt that has failed.
+            command.renew();
             HostStatus::Reset
         };
         let _rcu = rcu::read_lock();

@@ -124,3 +124,26 @@ pub const fn function_done(code: u8) -> bool {
         Some(Response::Ok) | Some(Response::FunctionSucceeded)
     )
 }
+
+/// What a device says of a command by its answer to QUERY TASK (virtio 1.3, section 5.6.6.2; SAM).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whereabouts {
+    /// It has the command.
+    Held,
+    /// It does not have the command: it has answered it, or never got it.
+    NotHeld,
+    /// It does not say: it does not do the function, or answers what the function does not have.
+    Untold,
+}
+
+/// Returns what a response code to QUERY TASK says.
+///
+/// `VIRTIO_SCSI_S_FUNCTION_COMPLETE` has the same code as `VIRTIO_SCSI_S_OK`. A target or logical unit that
+/// does not exist has no commands.
+pub const fn whereabouts(code: u8) -> Whereabouts {
+    match Response::from_code(code) {
+        Some(Response::FunctionSucceeded) => Whereabouts::Held,
+        Some(Response::Ok | Response::BadTarget | Response::IncorrectLun) => Whereabouts::NotHeld,
+        _ => Whereabouts::Untold,
+    }
+}

@@ -4,13 +4,13 @@
 
 use super::{
     counters::Counters,
-    recovery::SelfHealing,
+    life::Life,
+    recovery::Healing,
     wire::ByteOrder, //
 };
 use crate::virtio_glue::{
     new_locked,
     Device,
-    Flag,
     Locked,
     RateLimit,
     Worker, //
@@ -31,16 +31,17 @@ pub struct Shared {
     dev: ARef<Device>,
     /// The order of bytes in its fields.
     order: ByteOrder,
-    /// Whether the device is given up: its commands end at once, and it is not reset any more.
-    dead: Flag,
+    /// Where it is in its life.
+    #[pin]
+    life: Life,
     /// What an operator can see of it.
     counters: Counters,
     /// Limits what the device can make the queues say.
     #[pin]
     complaints: RateLimit,
-    /// Resets the device when it is found not to work, while there is one.
+    /// Resets the device when it is found not to work, from probe to the end of unbinding.
     #[pin]
-    healing: Locked<Option<Arc<Worker<SelfHealing>>>>,
+    healing: Locked<Option<Arc<Worker<Healing>>>>,
 }
 
 impl Shared {
@@ -56,7 +57,7 @@ impl Shared {
             pin_init!(Self {
                 dev: dev.into(),
                 order,
-                dead: Flag::default(),
+                life <- Life::new(),
                 counters: Counters::default(),
                 complaints <- RateLimit::new(),
                 healing <- new_locked!(None, c"Shared::healing"),
@@ -70,10 +71,20 @@ impl Shared {
         (*self.dev).as_ref()
     }
 
+    /// Returns the device, to ask how it is.
+    pub fn virtio_device(&self) -> &Device {
+        &self.dev
+    }
+
     /// Returns the order of bytes in the device's fields.
     #[inline]
     pub fn order(&self) -> ByteOrder {
         self.order
+    }
+
+    /// Returns the device's life, which is to be asked for whatever depends on its state.
+    pub fn life(&self) -> &Life {
+        &self.life
     }
 
     /// Returns what is counted of the device.
@@ -86,21 +97,11 @@ impl Shared {
         self.complaints.pass()
     }
 
-    /// Gives the device up. Any context.
-    pub fn give_up(&self) {
-        self.dead.set();
-    }
-
-    /// Returns whether the device is given up. Any context.
-    pub fn is_given_up(&self) -> bool {
-        self.dead.is_set()
-    }
-
-    /// Sets what resets the device, or takes it away. In that case, when it returns, the device is
-    /// not being reset, and will not be.
+    /// Sets what resets the device, or takes it away. In that case, when it returns, it does not reset the
+    /// device, and will not.
     ///
     /// Process context.
-    pub fn set_healing(&self, worker: Option<Arc<Worker<SelfHealing>>>) {
+    pub fn set_healing(&self, worker: Option<Arc<Worker<Healing>>>) {
         let former = core::mem::replace(&mut *self.healing.lock(), worker);
 
         if let Some(former) = former {
@@ -108,9 +109,9 @@ impl Shared {
         }
     }
 
-    /// Has the device reset soon, because it does not work. Any context.
+    /// Has the device looked at soon, and reset if it does not work. Any context.
     pub fn heal(&self) {
-        if self.is_given_up() {
+        if self.life.is_gone() {
             return;
         }
         if let Some(worker) = &*self.healing.lock() {

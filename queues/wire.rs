@@ -67,9 +67,6 @@ pub const LUN_MAX: u16 = 0x3fff;
 /// What the midlayer adds to the number of a logical unit that it knows by the flat format.
 pub const LUN_FLAT: u64 = 0x4000;
 
-/// The number that the midlayer gives to the well-known logical unit REPORT LUNS.
-pub const LUN_REPORT_LUNS: u64 = 0xc101;
-
 /// A logical unit of a target, as the midlayer numbers them.
 ///
 /// The midlayer makes the number of the first two bytes of the LUN structure. So a unit below 256
@@ -89,10 +86,6 @@ impl Address {
     /// Requests always use the flat format, whatever the format that the unit was reported in.
     #[inline]
     pub fn encode(self) -> Option<[u8; 8]> {
-        if self.lun == LUN_REPORT_LUNS {
-            return Some([0xc1, 0x01, 0, 0, 0, 0, 0, 0]);
-        }
-
         let number = if self.lun < LUN_FLAT {
             self.lun
         } else {
@@ -282,6 +275,8 @@ pub enum TaskManagement {
     NexusReset,
     /// Reset a logical unit.
     LogicalUnitReset,
+    /// Say whether the device has one command.
+    QueryTask,
 }
 
 impl TaskManagement {
@@ -291,6 +286,7 @@ impl TaskManagement {
             Self::AbortTask => 0,
             Self::NexusReset => 4,
             Self::LogicalUnitReset => 5,
+            Self::QueryTask => 6,
         }
     }
 
@@ -300,6 +296,7 @@ impl TaskManagement {
             Self::AbortTask => "ABORT TASK",
             Self::NexusReset => "I_T NEXUS RESET",
             Self::LogicalUnitReset => "LOGICAL UNIT RESET",
+            Self::QueryTask => "QUERY TASK",
         }
     }
 }

@@ -179,11 +179,7 @@ impl<T: Driver> Command<T> {
     /// Returns whether it is for a logical unit that is gone, and must not be sent.
     #[inline]
     pub fn is_condemned(&self) -> bool {
-        // SAFETY: By the type invariant the command is valid, and it has a valid device.
-        let hostdata = unsafe { &raw const (*(*self.cmd.as_ptr()).device).hostdata };
-
-        // SAFETY: As above. Another thread may set it at any time.
-        unsafe { !hostdata.read_volatile().is_null() }
+        self.as_ref().is_condemned()
     }
 
     /// Returns the CDB.
@@ -314,6 +310,12 @@ impl<T: Driver> Command<T> {
 
         // SAFETY: By the type invariant the command is valid and the driver's.
         unsafe { (*self.cmd.as_ptr()).resid_len = bytes };
+    }
+
+    /// Has the midlayer count from now for how long it tries the command again.
+    pub fn renew(&mut self) {
+        // SAFETY: By the type invariant the command is valid and the driver's.
+        unsafe { bindings::scsi_helper_renew(self.cmd.as_ptr()) };
     }
 
     /// Copies sense data, `len` bytes from byte `offset` on of the response, as far as there is

@@ -9,8 +9,11 @@ use kernel::prelude::*;
 
 /// A command that could not be queued now, and goes back to the midlayer, which tries again.
 pub enum Busy<T: Driver> {
-    /// The host has no room for any command.
+    /// The host has no room for any command. It is tried again when one of its commands has ended.
     Host(Command<T>),
+    /// There is no room for this one, which says nothing of those for other logical units. It is tried again when
+    /// one of its logical unit has ended or, if there is none, a little later.
+    Unit(Command<T>),
 }
 
 /// What to do about a command that has taken too long: `enum scsi_timeout_action`.
@@ -20,6 +23,8 @@ pub enum TimeoutAction {
     ResetTimer,
     /// Abort it, unless it is completed by now.
     Recover,
+    /// Nothing: it has been completed.
+    Done,
 }
 
 /// How a step of error handling ended: `SUCCESS` or `FAILED`.
@@ -93,6 +98,12 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// time.
     fn timed_out(&self, command: CommandRef<'_, Self>) -> TimeoutAction;
 
+    /// Returns whether a command that was aborted or reset may be tried again, as far as its time-out and
+    /// its retries allow.
+    ///
+    /// Error handling context, while the command is the midlayer's.
+    fn should_retry(&self, command: CommandRef<'_, Self>) -> bool;
+
     /// Aborts a command.
     ///
     /// Error handling context, which can sleep. When this returns [`RecoveryResult::Success`] the
@@ -111,5 +122,5 @@ pub trait Driver: Send + Sync + Sized + 'static {
 
     /// Resets the host adapter, and so all its targets. Otherwise as for
     /// [`Driver::reset_logical_unit`].
-    fn reset_host(&self) -> RecoveryResult;
+    fn reset_host(&self, command: CommandRef<'_, Self>) -> RecoveryResult;
 }

@@ -21,6 +21,11 @@ void scsi_helper_try_vpd_pages(struct scsi_device *sdev)
 		sdev->try_vpd_pages = 1;
 }
 
+void scsi_helper_renew(struct scsi_cmnd *cmd)
+{
+	cmd->jiffies_at_alloc = jiffies;
+}
+
 /* How many bytes of protection information go with the data of a command. */
 u32 scsi_helper_protection_bytes(struct scsi_cmnd *cmd)
 {
@@ -60,9 +65,14 @@ void scsi_helper_support_events(struct scsi_device *sdev)
  */
 void scsi_helper_condemn(struct scsi_device *sdev)
 {
-	WRITE_ONCE(sdev->hostdata, sdev);
+	WRITE_ONCE(sdev->hostdata, (void *)SCSI_HELPER_CONDEMNED);
+	scsi_helper_set_offline(sdev);
+}
+
+void scsi_helper_set_offline(struct scsi_device *sdev)
+{
 	mutex_lock(&sdev->state_mutex);
-	/* In a state from which this fails it takes no commands anyway. */
+	/* In a state from which this fails it takes no commands of users anyway. */
 	scsi_device_set_state(sdev, SDEV_OFFLINE);
 	mutex_unlock(&sdev->state_mutex);
 }

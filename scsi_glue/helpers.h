@@ -10,10 +10,21 @@
 #include <scsi/scsi_device.h>
 #include <scsi/scsi_host.h>
 
+/*
+ * What the hostdata of a device says: nothing until the driver has heard of it,
+ * which it has not if the midlayer failed to allocate it.
+ */
+enum scsi_helper_mark {
+	SCSI_HELPER_KNOWN = 1,
+	SCSI_HELPER_CONDEMNED,
+};
+
 void scsi_helper_try_vpd_pages(struct scsi_device *sdev);
 void scsi_helper_support_events(struct scsi_device *sdev);
 void scsi_helper_condemn(struct scsi_device *sdev);
+void scsi_helper_set_offline(struct scsi_device *sdev);
 void scsi_helper_report_reset(struct Scsi_Host *shost, int target);
+void scsi_helper_renew(struct scsi_cmnd *cmd);
 u32 scsi_helper_protection_bytes(struct scsi_cmnd *cmd);
 
 #endif

@@ -11,6 +11,13 @@ use super::{
         CommandRef, //
     },
     driver::Driver,
+    host_data::{
+        driver_of,
+        host_data,
+        host_data_of,
+        HostData,
+        HostShared, //
+    },
     logical_unit::LogicalUnit,
     template::Template, //
 };
@@ -27,8 +34,7 @@ use kernel::{
     error::to_result,
     ffi::{
         c_int,
-        c_short,
-        c_void, //
+        c_short, //
     },
     new_mutex,
     prelude::*,
@@ -51,6 +57,8 @@ pub struct Parameters {
     pub segments: u16,
     /// How much data a command can have, in sectors of 512 bytes. At least a page.
     pub sectors: u32,
+    /// How long a segment can be, in bytes. At least a page.
+    pub segment_len: u32,
     /// The highest target.
     pub last_target: u32,
     /// The highest logical unit, as the midlayer numbers them.
@@ -76,43 +84,6 @@ const PROTECTION: u32 = bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE1_PR
 pub fn possible_queues(most: u32) -> u32 {
     // SAFETY: This only counts CPUs.
     unsafe { kernel::bindings::blk_mq_num_possible_queues(most.min(kernel::cpu::nr_cpu_ids())) }
-}
-
-/// What the C host keeps for the driver: a reference to the driver object.
-///
-/// # Invariants
-///
-/// It is null, or comes from `Arc::<T>::into_foreign`.
-#[repr(transparent)]
-struct HostData(*mut c_void);
-
-/// Returns where a C host keeps its [`HostData`].
-///
-/// # Safety
-///
-/// `shost` must be a host that [`Host`] has made.
-unsafe fn host_data(shost: NonNull<bindings::Scsi_Host>) -> *mut HostData {
-    // SAFETY: By the safety requirements of this function the host is valid, and was allocated with
-    // room for a `HostData`.
-    unsafe { (*shost.as_ptr()).hostdata.as_mut_ptr().cast() }
-}
-
-/// Returns the driver of a C host.
-///
-/// # Safety
-///
-/// `shost` must be a host that [`Host`] has made for `T`, and its `Host` must not be dropped during
-/// `'a`.
-#[inline]
-pub(super) unsafe fn driver_of<'a, T: Driver>(
-    shost: *mut bindings::Scsi_Host,
-) -> Option<ArcBorrow<'a, T>> {
-    // SAFETY: By the safety requirements of this function.
-    let data = unsafe { (*host_data(NonNull::new(shost)?)).0 };
-
-    // SAFETY: By the invariant of `HostData`, `data` comes from `into_foreign`. It is taken back
-    // only when the `Host` is dropped.
-    (!data.is_null()).then(|| unsafe { Arc::<T>::borrow(data) })
 }
 
 /// A registered SCSI host: `struct Scsi_Host`.
@@ -166,6 +137,8 @@ impl<T: Driver> Host<T> {
         let can_queue = c_int::try_from(parameters.commands_per_queue)?;
         let data_len = c_int::try_from(size_of::<HostData>())?;
 
+        let shared = HostShared::new(driver)?;
+
         // SAFETY: The template is valid for ever.
         let shost = unsafe { bindings::scsi_host_alloc(Template::<T>::get(), data_len) };
         let shost = NonNull::new(shost).ok_or(ENOMEM)?;
@@ -177,6 +150,7 @@ impl<T: Driver> Host<T> {
         c_host.cmd_per_lun = c_short::try_from(parameters.commands_per_lun).unwrap_or(c_short::MAX);
         c_host.sg_tablesize = parameters.segments;
         c_host.max_sectors = parameters.sectors;
+        c_host.max_segment_size = c_host.max_segment_size.min(parameters.segment_len);
         c_host.max_channel = 0;
         c_host.max_id = parameters.last_target.saturating_add(1);
         c_host.max_lun = parameters.last_lun.saturating_add(1);
@@ -197,7 +171,7 @@ impl<T: Driver> Host<T> {
         }
 
         // SAFETY: The host was allocated with room for this.
-        unsafe { host_data(shost).write(HostData(driver.into_foreign().cast())) };
+        unsafe { host_data(shost).write(HostData(shared.into_foreign().cast())) };
 
         Ok(shost)
     }
@@ -219,6 +193,12 @@ impl<T: Driver> Host<T> {
 
         *added = true;
         Ok(())
+    }
+
+    /// Returns what the C host shares with the driver.
+    fn shared(&self) -> Option<ArcBorrow<'_, HostShared<T>>> {
+        // SAFETY: By the type invariant the host is one of `T`, and this is not dropped.
+        unsafe { host_data_of::<T>(self.shost.as_ptr()) }
     }
 
     /// Looks for targets and logical units. What is found is there a little later.
@@ -273,12 +253,20 @@ impl<T: Driver> Host<T> {
     }
 
     /// Returns whether any command of the host that the midlayer has handed to the driver and not
-    /// got back yet is as `predicate` says.
+    /// got back yet is as `predicate` says. Each is looked at until one is.
     ///
-    /// Any context that can sleep. Commands come and go meanwhile.
+    /// Any context that can sleep. Commands come and go meanwhile. `predicate` must not sleep.
     pub fn any_in_flight(&self, predicate: impl FnMut(CommandRef<'_, T>) -> bool) -> bool {
-        // SAFETY: By the type invariant the host is valid, and one of `T`.
-        unsafe { any_in_flight(self.shost.as_ptr(), predicate) }
+        let Some(shared) = self.shared() else {
+            return false;
+        };
+
+        shared
+            .with_tags(|| {
+                // SAFETY: By the type invariant the host is valid, and one of `T`, and its tags stay.
+                unsafe { any_in_flight(self.shost.as_ptr(), predicate) }
+            })
+            .unwrap_or(false)
     }
 
     /// Tells the midlayer that a target was reset by somebody else, so that it expects its logical
@@ -326,7 +314,7 @@ impl<T: Driver> Host<T> {
     }
 
     /// Returns the driver of the host.
-    pub fn driver(&self) -> Option<ArcBorrow<'_, T>> {
+    pub fn driver(&self) -> Option<&T> {
         // SAFETY: By the type invariant the host is one of `T`, and this is not dropped.
         unsafe { driver_of(self.shost.as_ptr()) }
     }
@@ -358,11 +346,25 @@ impl<T: Driver> PinnedDrop for Host<T> {
         self.remove();
 
         // SAFETY: The host was made by `allocate`.
-        let data = unsafe { host_data(self.shost).replace(HostData(ptr::null_mut())) };
+        let data = unsafe { &raw mut (*host_data(self.shost)).0 };
 
-        // SAFETY: By the type invariant the data comes from `into_foreign`. The host is removed, so
-        // nobody borrows it any more.
-        drop(unsafe { Arc::<T>::from_foreign(data.0.cast()) });
+        // SAFETY: As above. A reset that the user has asked for may read it at the same time, and gets the
+        // one or the other.
+        let former = unsafe {
+            let former = data.read();
+
+            data.write_volatile(ptr::null_mut());
+            former
+        };
+
+        // Whoever has read it before holds the driver by the end of this.
+        //
+        // SAFETY: This is process context, outside of any read-side critical section.
+        unsafe { kernel::bindings::synchronize_rcu() };
+
+        // SAFETY: By the type invariant the data comes from `into_foreign`. The host is removed, and an RCU
+        // grace period has passed, so nobody borrows it any more.
+        drop(unsafe { Arc::<HostShared<T>>::from_foreign(former.cast()) });
 
         // SAFETY: By the type invariant the reference is ours.
         unsafe { bindings::scsi_host_put(self.shost.as_ptr()) };

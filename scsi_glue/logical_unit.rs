@@ -86,6 +86,9 @@ const KEY_ILLEGAL_REQUEST: u8 = 0x05;
 /// LOGICAL UNIT NOT SUPPORTED: there is no such logical unit (SPC).
 const ASC_NOT_SUPPORTED: u8 = 0x25;
 
+/// The mark of a command that a driver sends by itself: `REQ_DRV`, which is for drivers to use.
+pub(super) const OWN: u32 = 1 << kernel::bindings::req_flag_bits___REQ_DRV;
+
 impl LogicalUnit {
     /// Makes it of a C device.
     ///
@@ -181,7 +184,7 @@ impl LogicalUnit {
             bindings::scsi_execute_cmd(
                 self.0.as_ptr(),
                 cdb.as_ptr(),
-                kernel::bindings::req_op_REQ_OP_DRV_IN,
+                kernel::bindings::req_op_REQ_OP_DRV_IN | OWN,
                 buffer.cast(),
                 len,
                 c_int::try_from(timeout).unwrap_or(c_int::MAX),

@@ -21,6 +21,7 @@ mod command_list;
 mod command_ref;
 mod driver;
 mod host;
+mod host_data;
 mod logical_unit;
 mod status;
 mod template;

@@ -17,7 +17,11 @@ use super::{
         RecoveryResult,
         TimeoutAction, //
     },
-    host::driver_of,
+    host_data::{
+        driver_of,
+        hold_shared_of,
+        host_data_of, //
+    },
     logical_unit::LogicalUnit,
 };
 use core::{
@@ -25,18 +29,16 @@ use core::{
     mem::ManuallyDrop,
     ptr::NonNull, //
 };
-use kernel::{
-    ffi::{
-        c_int,
-        c_uint, //
-    },
-    sync::ArcBorrow, //
+use kernel::ffi::{
+    c_int,
+    c_uint, //
 };
 
 /// The C host template of a driver, and the functions in it.
 ///
 /// Each function is only ever called by the midlayer, with a host that [`Host`] has made for `T`
-/// and not removed yet, or with a command or a device of such a host.
+/// and not removed yet, or with a command or a device of such a host. The handlers of resets alone are
+/// also called for a host that is being removed, or was.
 ///
 /// [`Host`]: super::Host
 pub(super) struct Template<T: Driver>(PhantomData<T>);
@@ -54,9 +56,12 @@ impl<T: Driver> Template<T> {
         commit_rqs: Some(Self::commit_callback),
         map_queues: Some(Self::map_queues_callback),
         mq_poll: Some(Self::poll_callback),
+        sdev_init: Some(Self::unit_init_callback),
+        sdev_destroy: Some(Self::unit_destroy_callback),
         sdev_configure: Some(Self::configure_callback),
         change_queue_depth: Some(Self::change_queue_depth_callback),
         eh_timed_out: Some(Self::timed_out_callback),
+        eh_should_retry_cmd: Some(Self::should_retry_callback),
         eh_abort_handler: Some(Self::abort_callback),
         eh_device_reset_handler: Some(Self::reset_logical_unit_callback),
         eh_target_reset_handler: Some(Self::reset_target_callback),
@@ -96,7 +101,7 @@ impl<T: Driver> Template<T> {
     ///
     /// `cmd` must be a valid command of a host of `T` that is not removed, for `'a`.
     #[inline]
-    unsafe fn driver_of_command<'a>(cmd: NonNull<bindings::scsi_cmnd>) -> Option<ArcBorrow<'a, T>> {
+    unsafe fn driver_of_command<'a>(cmd: NonNull<bindings::scsi_cmnd>) -> Option<&'a T> {
         // SAFETY: By the safety requirements of this function, the command is valid, and it has a
         // valid device, which has a valid host of `T`.
         unsafe { driver_of((*(*cmd.as_ptr()).device).host) }
@@ -143,6 +148,10 @@ impl<T: Driver> Template<T> {
                 // It is the midlayer's again.
                 let _ = command.into_ptr();
                 bindings::scsi_qc_status_SCSI_MLQUEUE_HOST_BUSY
+            }
+            Err(Busy::Unit(command)) => {
+                let _ = command.into_ptr();
+                bindings::scsi_qc_status_SCSI_MLQUEUE_DEVICE_BUSY
             }
         }
     }
@@ -217,6 +226,36 @@ impl<T: Driver> Template<T> {
     /// # Safety
     ///
     /// See the type. The device is new, and nobody else uses it.
+    unsafe extern "C" fn unit_init_callback(sdev: *mut bindings::scsi_device) -> c_int {
+        // SAFETY: The device is valid, and its host is one of `T` that is not removed.
+        if let Some(shared) = unsafe { host_data_of::<T>((*sdev).host) } {
+            const KNOWN: usize = bindings::scsi_helper_mark_SCSI_HELPER_KNOWN as usize;
+
+            shared.unit_comes();
+            // SAFETY: The device is valid and new. Its `hostdata` is the driver's to use, and no address.
+            unsafe { (*sdev).hostdata = core::ptr::without_provenance_mut(KNOWN) };
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// See the type. The device is not used any more.
+    unsafe extern "C" fn unit_destroy_callback(sdev: *mut bindings::scsi_device) {
+        // SAFETY: The device is valid.
+        if unsafe { (*sdev).hostdata.is_null() } {
+            // It was never heard of.
+            return;
+        }
+        // SAFETY: The device is valid, and the removal of its host, which is one of `T`, has not ended.
+        if let Some(shared) = unsafe { host_data_of::<T>((*sdev).host) } {
+            shared.unit_goes();
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the type. The device is new, and nobody else uses it.
     unsafe extern "C" fn configure_callback(
         sdev: *mut bindings::scsi_device,
         _limits: *mut kernel::bindings::queue_limits,
@@ -274,6 +313,7 @@ impl<T: Driver> Template<T> {
         });
 
         match action {
+            Some(TimeoutAction::Done) => bindings::scsi_timeout_action_SCSI_EH_DONE,
             Some(TimeoutAction::ResetTimer) => bindings::scsi_timeout_action_SCSI_EH_RESET_TIMER,
             Some(TimeoutAction::Recover) | None => {
                 bindings::scsi_timeout_action_SCSI_EH_NOT_HANDLED
@@ -281,23 +321,39 @@ impl<T: Driver> Template<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// See the type.
+    unsafe extern "C" fn should_retry_callback(cmd: *mut bindings::scsi_cmnd) -> bool {
+        NonNull::new(cmd).is_none_or(|cmd| {
+            // SAFETY: The command is valid, and its host is not removed.
+            let driver = unsafe { Self::driver_of_command(cmd) };
+
+            // SAFETY: The midlayer has the command for as long as this runs.
+            driver.is_none_or(|driver| driver.should_retry(unsafe { CommandRef::from_ptr(cmd) }))
+        })
+    }
+
     /// Runs a step of error handling.
+    ///
+    /// It is also what the ioctl `SG_SCSI_RESET` runs, which has a reference to the device, and nothing that
+    /// keeps the host from being removed meanwhile. So the driver is held for as long as this takes.
     ///
     /// # Safety
     ///
-    /// `cmd` must be a valid command of a host of `T` that is not removed, and that error handling
-    /// is about.
+    /// `cmd` must be a valid command of a host of `T`, and one that error handling is about.
     unsafe fn recover(
         cmd: *mut bindings::scsi_cmnd,
         step: impl FnOnce(&T, CommandRef<'_, T>) -> RecoveryResult,
     ) -> c_int {
         let result = NonNull::new(cmd).and_then(|cmd| {
-            // SAFETY: By the safety requirements of this function.
-            let driver = unsafe { Self::driver_of_command(cmd) }?;
+            // SAFETY: By the safety requirements of this function the command is valid, and so are its
+            // device and host.
+            let shared = unsafe { hold_shared_of::<T>((*(*cmd.as_ptr()).device).host) }?;
 
             // SAFETY: By the safety requirements of this function, the midlayer keeps the command
             // for as long as this runs.
-            Some(step(&driver, unsafe { CommandRef::from_ptr(cmd) }))
+            Some(step(&shared.driver, unsafe { CommandRef::from_ptr(cmd) }))
         });
 
         // CAST: Both values are small and positive.
@@ -336,6 +392,6 @@ impl<T: Driver> Template<T> {
     /// See the type.
     unsafe extern "C" fn reset_host_callback(cmd: *mut bindings::scsi_cmnd) -> c_int {
         // SAFETY: By the safety requirements of this function.
-        unsafe { Self::recover(cmd, |driver, _| driver.reset_host()) }
+        unsafe { Self::recover(cmd, T::reset_host) }
     }
 }

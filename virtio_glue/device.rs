@@ -53,6 +53,16 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
     pub fn is_gone(&self) -> bool {
         self.status() == STATUS_GONE
     }
+
+    /// Returns whether the device has asked to be reset (`DEVICE_NEEDS_RESET`). Process context: some
+    /// transports sleep.
+    ///
+    /// A device that is gone asks for nothing.
+    pub fn needs_reset(&self) -> bool {
+        let status = self.status();
+
+        status != STATUS_GONE && status & bindings::VIRTIO_CONFIG_S_NEEDS_RESET != 0
+    }
 }
 
 impl Device<device::Bound> {
@@ -117,13 +127,11 @@ impl Device<device::Bound> {
         }
     }
 
-    /// Returns whether the device has asked to be reset (`DEVICE_NEEDS_RESET`). Any context.
-    ///
-    /// A device that is gone asks for nothing.
-    pub fn needs_reset(&self) -> bool {
-        let status = self.status();
-
-        status != STATUS_GONE && status & bindings::VIRTIO_CONFIG_S_NEEDS_RESET != 0
+    /// Returns how many bytes can be mapped for DMA at once, at most (`virtio_max_dma_size()`): the size of a
+    /// slot of the bounce buffer, for a device that is reached through one.
+    pub fn max_mapping(&self) -> usize {
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::virtio_max_dma_size(self.as_raw()) }
     }
 
     /// Sets `DRIVER_OK`, unless it is set: from here on the device may be notified.

@@ -65,10 +65,10 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*vdrv).config_changed = Some(Self::config_changed_callback);
             #[cfg(CONFIG_PM_SLEEP)]
             {
-                (*vdrv).freeze = Some(Self::quiesce_callback);
+                (*vdrv).freeze = Some(Self::freeze_callback);
                 (*vdrv).restore = Some(Self::resume_callback);
             }
-            (*vdrv).reset_prepare = Some(Self::quiesce_callback);
+            (*vdrv).reset_prepare = Some(Self::reset_prepare_callback);
             (*vdrv).reset_done = Some(Self::resume_callback);
             (*vdrv).shutdown = Some(Self::shutdown_callback);
         }
@@ -177,11 +177,30 @@ impl<T: Driver> Adapter<T> {
     /// # Safety
     ///
     /// See the `impl`.
-    unsafe extern "C" fn quiesce_callback(vdev: *mut bindings::virtio_device) -> c_int {
+    #[cfg(CONFIG_PM_SLEEP)]
+    unsafe extern "C" fn freeze_callback(vdev: *mut bindings::virtio_device) -> c_int {
         // SAFETY: By the safety requirements of this function.
         unsafe {
             Self::with_bound(vdev, |dev, data| {
-                from_result(|| T::quiesce(dev, data).map(|()| 0))
+                from_result(|| T::quiesce(dev, data, Resets::System).map(|()| 0))
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// See the `impl`.
+    unsafe extern "C" fn reset_prepare_callback(vdev: *mut bindings::virtio_device) -> c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe {
+            Self::with_bound(vdev, |dev, data| {
+                let by = if T::resetter(data).is_current() {
+                    Resets::Driver
+                } else {
+                    Resets::Transport
+                };
+
+                from_result(|| T::quiesce(dev, data, by).map(|()| 0))
             })
         }
     }
@@ -203,10 +222,18 @@ impl<T: Driver> Adapter<T> {
     /// See the `impl`.
     unsafe extern "C" fn shutdown_callback(vdev: *mut bindings::virtio_device) {
         // SAFETY: By the safety requirements of this function.
-        unsafe { Self::with_bound(vdev, T::shutdown) };
+        let gone = unsafe {
+            Self::with_bound(vdev, |dev, data| {
+                T::shutdown(dev, data);
+                dev.is_gone()
+            })
+        };
 
-        // SAFETY: The virtio core calls this with a valid device.
-        unsafe { bindings::virtio_device_shutdown(vdev) };
+        // A reset waits for the device, which a device that is gone never answers.
+        if !gone {
+            // SAFETY: The virtio core calls this with a valid device.
+            unsafe { bindings::virtio_device_shutdown(vdev) };
+        }
     }
 }
 
@@ -247,6 +274,17 @@ macro_rules! virtio_device_table {
 }
 pub(crate) use virtio_device_table;
 
+/// Who resets a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resets {
+    /// The driver, by its [`Resetter`].
+    Driver,
+    /// The system, which is suspended or hibernated.
+    System,
+    /// The transport.
+    Transport,
+}
+
 /// A virtio driver: `struct virtio_driver`.
 pub trait Driver {
     /// What the driver keeps for each device. It is dropped after [`Driver::unbind`].
@@ -284,10 +322,10 @@ pub trait Driver {
 
     /// Called before the device is reset by somebody else, or loses its state: before the system is
     /// suspended, and before a transport is reset. The driver has to reset the device and delete its
-    /// virtqueues.
+    /// virtqueues. `by` is who does that. The virtio core does not always call [`Driver::resume`] after it.
     ///
     /// Process context.
-    fn quiesce(dev: &Device<device::Bound>, data: Pin<&Self::Data>) -> Result;
+    fn quiesce(dev: &Device<device::Bound>, data: Pin<&Self::Data>, by: Resets) -> Result;
 
     /// Called after the device was reset, when its features are negotiated again. The driver has to
     /// create its virtqueues again.
@@ -295,7 +333,8 @@ pub trait Driver {
     /// Process context.
     fn resume(dev: &Device<device::Bound>, data: Pin<&Self::Data>) -> Result;
 
-    /// Called when the system shuts down, before the device is reset for good.
+    /// Called when the system shuts down, before the device is reset for good. The driver has to see to it
+    /// that nobody sets the device up again.
     ///
     /// Process context.
     fn shutdown(dev: &Device<device::Bound>, data: Pin<&Self::Data>);

@@ -86,9 +86,64 @@ void virtio_helper_init_work(struct work_struct *work, work_func_t func)
 	INIT_WORK(work, func);
 }
 
-void virtio_helper_queue_freezable_work(struct work_struct *work)
+void virtio_helper_queue_bh_work(struct work_struct *work)
 {
-	queue_work(system_freezable_wq, work);
+	queue_work(system_bh_wq, work);
+}
+
+void virtio_helper_init_delayed_work(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
+static struct workqueue_struct *recovery_queue, *awake_queue;
+
+/*
+ * What recovers a disk may be what memory is waiting for, so both have a task
+ * that is there already when no other can be made.
+ */
+int virtio_helper_create_queues(const char *name)
+{
+	recovery_queue = alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+	awake_queue = alloc_workqueue("%s_awake", WQ_MEM_RECLAIM | WQ_UNBOUND | WQ_FREEZABLE, 0,
+				      name);
+	if (recovery_queue && awake_queue)
+		return 0;
+	virtio_helper_destroy_queues();
+	return -ENOMEM;
+}
+
+void virtio_helper_destroy_queues(void)
+{
+	if (recovery_queue)
+		destroy_workqueue(recovery_queue);
+	if (awake_queue)
+		destroy_workqueue(awake_queue);
+	recovery_queue = NULL;
+	awake_queue = NULL;
+}
+
+void virtio_helper_queue_work(enum virtio_helper_queue queue, struct delayed_work *work,
+			      unsigned long delay)
+{
+	struct workqueue_struct *wq = NULL;
+
+	switch (queue) {
+	case VIRTIO_HELPER_RECOVERY:
+		wq = recovery_queue;
+		break;
+	case VIRTIO_HELPER_AWAKE:
+		wq = awake_queue;
+		break;
+	case VIRTIO_HELPER_EVENTS:
+		break;
+	}
+	mod_delayed_work(wq ?: system_freezable_wq, work, delay);
+}
+
+unsigned long virtio_helper_jiffies(void)
+{
+	return jiffies;
 }
 
 unsigned int virtio_helper_noio_save(void)

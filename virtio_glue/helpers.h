@@ -35,8 +35,26 @@ void virtio_helper_reinit_completion(struct completion *done);
 void virtio_helper_ratelimit_init(struct ratelimit_state *state, unsigned int seconds,
 				  unsigned int most);
 
+/* On which workqueue a work runs. */
+enum virtio_helper_queue {
+	/* The system's, which rests while the system is suspended. */
+	VIRTIO_HELPER_EVENTS,
+	/* One that makes progress whatever memory is short, also during suspend. */
+	VIRTIO_HELPER_RECOVERY,
+	/* One that makes progress whatever memory is short, but rests during suspend. */
+	VIRTIO_HELPER_AWAKE,
+};
+
+int virtio_helper_create_queues(const char *name);
+void virtio_helper_destroy_queues(void);
+void virtio_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
+void virtio_helper_queue_work(enum virtio_helper_queue queue, struct delayed_work *work,
+			      unsigned long delay);
+
 void virtio_helper_init_work(struct work_struct *work, work_func_t func);
-void virtio_helper_queue_freezable_work(struct work_struct *work);
+void virtio_helper_queue_bh_work(struct work_struct *work);
+
+unsigned long virtio_helper_jiffies(void);
 
 unsigned int virtio_helper_noio_save(void);
 void virtio_helper_noio_restore(unsigned int flags);

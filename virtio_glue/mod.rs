@@ -28,6 +28,7 @@ mod debug_dir;
 mod device;
 mod driver;
 mod flag;
+mod jiffies;
 mod lock;
 mod rate_limit;
 mod resetter;
@@ -47,16 +48,21 @@ pub use self::{
     driver::{
         Adapter,
         DeviceId,
-        Driver, //
+        Driver,
+        Resets, //
     },
     flag::Flag,
+    jiffies::Stamp,
     lock::{
         wait_for_rcu,
         IrqSave,
         Locked, //
     },
     rate_limit::RateLimit,
-    resetter::Resetter,
+    resetter::{
+        ResetError,
+        Resetter, //
+    },
     virtqueue::{
         AddError,
         Notify,
@@ -66,11 +72,14 @@ pub use self::{
     virtqueues::{
         Handler,
         Handlers,
+        Rest,
         Virtqueues, //
     },
     worker::{
+        Queue,
         Task,
-        Worker, //
+        Worker,
+        Workqueues, //
     },
 };
 

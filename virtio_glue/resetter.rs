@@ -16,9 +16,25 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Mutex, //
     },
 };
+
+/// Why a device was not reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ResetError {
+    /// It is not bound to its driver yet, or not any more.
+    NotBound,
+    /// The driver, the device or the virtio core has failed with this.
+    Failed(Error),
+}
+
+/// The process number that no task has.
+const NOBODY: i32 = -1;
 
 /// Resets a device and has its driver set it up again.
 ///
@@ -31,6 +47,8 @@ pub struct Resetter {
     dev: ARef<Device>,
     #[pin]
     bound: Mutex<bool>,
+    /// The process number of the task that resets the device, or [`NOBODY`].
+    by: Atomic<i32>,
 }
 
 impl Resetter {
@@ -40,12 +58,20 @@ impl Resetter {
         pin_init!(Self {
             dev,
             bound <- new_mutex!(false),
+            by: Atomic::new(NOBODY),
         })
     }
 
     /// Returns whether this is for a device.
     pub(super) fn is_for<Ctx: device::DeviceContext>(&self, dev: &Device<Ctx>) -> bool {
         ptr::eq(self.dev.as_raw(), dev.as_raw())
+    }
+
+    /// Returns whether it is this that resets the device in the current task, and not the system or the
+    /// transport.
+    pub(super) fn is_current(&self) -> bool {
+        // The number of the current task is only there if this task has written it.
+        self.by.load(Relaxed) == kernel::current!().pid()
     }
 
     /// Says that the device is bound.
@@ -65,17 +91,22 @@ impl Resetter {
         *self.bound.lock() = false;
     }
 
-    /// Resets the device: has the driver quiesce it, renegotiates its features as they were, and
-    /// has the driver resume.
+    /// Resets the device if `wanted` says so once no other reset is under way: has the driver quiesce
+    /// it, renegotiates its features as they were, and has the driver resume. Returns whether it was
+    /// wanted.
     ///
-    /// Process context. Fails with [`ENODEV`] if the device is not bound, and otherwise with what
-    /// the driver or the device fails with.
-    pub fn reset(&self) -> Result {
+    /// Process context. If it fails the driver may have been asked to quiesce, and not to resume.
+    pub fn reset(&self, wanted: impl FnOnce() -> bool) -> Result<bool, ResetError> {
         let bound = self.bound.lock();
 
         if !*bound {
-            return Err(ENODEV);
+            return Err(ResetError::NotBound);
         }
+        if !wanted() {
+            return Ok(false);
+        }
+
+        self.by.store(kernel::current!().pid(), Relaxed);
 
         // Memory that is wanted meanwhile must not be waited for by writing to this very device.
         //
@@ -93,6 +124,7 @@ impl Resetter {
         // SAFETY: `flags` is what the task had before.
         unsafe { bindings::virtio_helper_noio_restore(flags) };
 
-        result
+        self.by.store(NOBODY, Relaxed);
+        result.map(|()| true).map_err(ResetError::Failed)
     }
 }

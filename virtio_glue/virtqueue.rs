@@ -65,6 +65,9 @@ unsafe impl<T: Send + 'static> Token for KBox<T> {
 pub enum AddError {
     /// There are not enough free descriptors. There will be when the device has used some.
     Full,
+    /// There is no memory for descriptors, or the buffer could not be mapped for DMA: what maps it
+    /// (a bounce buffer, an IOMMU) is full for now, or too small for the buffer.
+    NoMemory,
     /// The virtqueue is broken: nothing can be added until the device is reset.
     Broken,
     /// The virtqueue is not there: the device is being reset, or was for good.
@@ -194,16 +197,24 @@ impl<T: Token> Virtqueue<T> {
             // nowhere else.
             let token = unsafe { T::from_raw(data) };
 
-            Err((token, Self::add_error(err)))
+            // SAFETY: By the type invariant `raw` is a live virtqueue.
+            let broken = unsafe { bindings::virtqueue_is_broken(raw.as_ptr()) };
+
+            Err((token, Self::add_error(err, broken)))
         })
     }
 
-    /// Tells what `virtqueue_add_sgs()` meant.
-    fn add_error(err: c_int) -> AddError {
-        if err == EIO.to_errno() {
+    /// Tells what `virtqueue_add_sgs()` meant with an error of a virtqueue that is or is not broken.
+    ///
+    /// A packed ring answers `-EIO` to a mapping that fails as well as when it is broken.
+    #[cold]
+    fn add_error(err: c_int, broken: bool) -> AddError {
+        if broken {
             AddError::Broken
-        } else {
+        } else if err == ENOSPC.to_errno() {
             AddError::Full
+        } else {
+            AddError::NoMemory
         }
     }
 
@@ -282,6 +293,12 @@ impl<T: Token> Virtqueue<T> {
 
         // INVARIANT: As in `prepare_notify`.
         Notify(self.raw.filter(|_| !self.stopped), PhantomData)
+    }
+
+    /// Returns whether the virtqueue is there: it is not while the device is being reset, and after it
+    /// was for good.
+    pub fn is_present(&self) -> bool {
+        self.raw.is_some()
     }
 
     /// Returns how many descriptors the ring has; 0 if the virtqueue is gone.

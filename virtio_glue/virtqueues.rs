@@ -8,6 +8,10 @@ use super::{
     bindings,
     lock::wait_for_rcu,
     virtqueue::take_unused,
+    worker::{
+        Continuation,
+        Continue, //
+    },
     Device,
     Locked,
     Token,
@@ -55,15 +59,27 @@ pub trait Handler: Send + Sync {
     /// Returns whether it has an interrupt. A virtqueue without one is polled.
     fn has_interrupt(&self) -> bool;
 
-    /// Called when the device says that it has used buffers, in hard interrupt context.
+    /// Called when the device says that it has used buffers, in hard interrupt context, and to go on
+    /// after that, in softirq context. The device can say so when it has not, and at any rate.
     ///
-    /// The device can say so when it has not, and at any rate.
-    fn used(&self);
+    /// Others may let the device use more meanwhile, so this must not go on for ever. Returns whether it
+    /// has left something, for which no interrupt comes: then it is called again, in softirq context.
+    fn used(&self) -> Rest;
 
     /// Called for each buffer that the device had not used when it was reset for good.
     ///
     /// Process context. The device does not touch the buffer's memory any more.
     fn unused(&self, token: Self::Token);
+}
+
+/// Whether a [`Handler`] has left used buffers on its virtqueue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Rest {
+    /// It has not. If the device uses more, an interrupt comes.
+    None,
+    /// It may have.
+    More,
 }
 
 /// [`Handler`] without the type of its token.
@@ -74,7 +90,7 @@ pub trait Handler: Send + Sync {
 unsafe trait Slot: Send + Sync {
     fn name(&self) -> &'static CStr;
     fn has_interrupt(&self) -> bool;
-    fn used(&self);
+    fn used(&self) -> Rest;
 
     /// # Safety
     ///
@@ -86,6 +102,8 @@ unsafe trait Slot: Send + Sync {
     fn stop(&self);
 
     fn is_broken(&self) -> bool;
+
+    fn is_present(&self) -> bool;
 
     fn take(&self) -> Option<NonNull<bindings::virtqueue>>;
 
@@ -105,8 +123,8 @@ unsafe impl<H: Handler> Slot for H {
         Handler::has_interrupt(self)
     }
 
-    fn used(&self) {
-        Handler::used(self);
+    fn used(&self) -> Rest {
+        Handler::used(self)
     }
 
     unsafe fn give(&self, raw: NonNull<bindings::virtqueue>) {
@@ -126,6 +144,10 @@ unsafe impl<H: Handler> Slot for H {
         self.virtqueue().lock().is_broken()
     }
 
+    fn is_present(&self) -> bool {
+        self.virtqueue().lock().is_present()
+    }
+
     fn take(&self) -> Option<NonNull<bindings::virtqueue>> {
         self.virtqueue().lock().uninstall()
     }
@@ -138,6 +160,15 @@ unsafe impl<H: Handler> Slot for H {
     }
 }
 
+impl Continue for Arc<dyn Slot> {
+    fn go_on(&self) -> bool {
+        self.used() == Rest::More
+    }
+}
+
+/// A slot, and what goes on in softirq context with what its interrupts have left.
+type Place = Pin<KBox<Continuation<Arc<dyn Slot>>>>;
+
 /// All virtqueues of a device, in the order of their index.
 ///
 /// # Invariants
@@ -148,7 +179,7 @@ unsafe impl<H: Handler> Slot for H {
 #[pin_data(PinnedDrop)]
 pub struct Virtqueues {
     dev: ARef<Device>,
-    slots: KVec<Arc<dyn Slot>>,
+    slots: KVec<Place>,
     #[pin]
     live: Mutex<bool>,
 }
@@ -161,7 +192,7 @@ unsafe impl Sync for Virtqueues {}
 
 /// A list of handlers, for [`Virtqueues::new`].
 #[derive(Default)]
-pub struct Handlers(KVec<Arc<dyn Slot>>);
+pub struct Handlers(KVec<Place>);
 
 impl Handlers {
     /// Makes an empty list.
@@ -171,11 +202,19 @@ impl Handlers {
 
     /// Adds the handler of the next virtqueue.
     pub fn push<H: Handler + 'static>(&mut self, handler: Arc<H>) -> Result {
-        Ok(self.0.push(handler, GFP_KERNEL)?)
+        let slot: Arc<dyn Slot> = handler;
+        let place = KBox::pin_init(Continuation::new(slot), GFP_KERNEL)?;
+
+        Ok(self.0.push(place, GFP_KERNEL)?)
     }
 }
 
 impl Virtqueues {
+    /// Returns the slots, in the order of their index.
+    fn slots(&self) -> impl Iterator<Item = &Arc<dyn Slot>> {
+        self.slots.iter().map(|place| &place.task)
+    }
+
     /// Makes the set of a device's virtqueues, none of which is live.
     pub fn new(dev: ARef<Device>, handlers: Handlers) -> impl PinInit<Self> {
         // INVARIANT: There are no virtqueues.
@@ -203,7 +242,7 @@ impl Virtqueues {
             KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
         let mut infos: KVec<bindings::virtqueue_info> = KVec::with_capacity(count, GFP_KERNEL)?;
 
-        for slot in self.slots.iter().take(count) {
+        for slot in self.slots().take(count) {
             infos.push(
                 bindings::virtqueue_info {
                     name: slot.name().as_char_ptr(),
@@ -243,7 +282,7 @@ impl Virtqueues {
         // `virtio_find_vqs()` has deleted what it had made.
         if result.is_ok() {
             *live = true;
-            for (slot, raw) in self.slots.iter().zip(&raw) {
+            for (slot, raw) in self.slots().zip(&raw) {
                 if let Some(raw) = NonNull::new(*raw) {
                     // SAFETY: `raw` was created just now, and is only given to this slot. It is
                     // deleted by `delete`, which takes it away first.
@@ -281,7 +320,7 @@ impl Virtqueues {
     /// Process context.
     pub fn start(&self, dev: &Device<device::Bound>) {
         dev.ready();
-        for slot in &self.slots {
+        for slot in self.slots() {
             slot.start();
         }
     }
@@ -293,7 +332,20 @@ impl Virtqueues {
     pub fn are_lost(&self) -> bool {
         let live = self.live.lock();
 
-        *live && (self.dev.is_gone() || self.slots.iter().all(|slot| slot.is_broken()))
+        // A device that came back from a reset with fewer queues has slots without a virtqueue.
+        let mut present = self.slots().filter(|slot| slot.is_present()).peekable();
+
+        *live
+            && (self.dev.is_gone()
+                || present.peek().is_some() && present.all(|slot| slot.is_broken()))
+    }
+
+    /// Returns whether any virtqueue is broken: the device has violated its protocol, and only a reset
+    /// helps.
+    ///
+    /// Process context.
+    pub fn is_any_broken(&self) -> bool {
+        self.slots().any(|slot| slot.is_broken())
     }
 
     /// Resets the device, unless it is gone, hands what it had not used to [`Handler::unused`], and
@@ -309,7 +361,7 @@ impl Virtqueues {
 
         // A device may get stuck when it is notified after it was reset: see to it that nobody
         // does, and wait for those who still hold a `Notify`.
-        for slot in &self.slots {
+        for slot in self.slots() {
             slot.stop();
         }
         wait_for_rcu();
@@ -327,9 +379,12 @@ impl Virtqueues {
             unsafe { bindings::virtio_reset_device(self.dev.as_raw()) };
         }
 
-        for slot in &self.slots {
+        for place in &self.slots {
+            let slot = &place.task;
+
+            place.cancel();
             // What it has used up to the reset counts as used.
-            slot.used();
+            while slot.used() == Rest::More {}
 
             if let Some(raw) = slot.take() {
                 // SAFETY: `raw` was taken from the slot under its lock, so nobody else uses it, and
@@ -363,8 +418,10 @@ impl Virtqueues {
         // SAFETY: `vq` is live.
         let index = unsafe { (*vq).index };
 
-        if let Some(slot) = this.slots.get(index as usize) {
-            slot.used();
+        if let Some(place) = this.slots.get(index as usize) {
+            if place.task.used() == Rest::More {
+                place.schedule();
+            }
         }
     }
 }

@@ -5,9 +5,10 @@
 use virtio_scsi_wire::{
     events::wire::{Event, Report, PRESET},
     queues::{
-        limits::{Adjustments, Config, DeviceLimits, Layout, RingLimits, Settings},
-        response::{function_done, Outcome},
-        wire::{Address, ByteOrder, LUN_REPORT_LUNS},
+        limits::{Adjustments, Config, DeviceLimits, Layout, Platform, RingLimits, Settings},
+        response::{function_done, whereabouts, Outcome, Whereabouts},
+        states::{Answer, Cause, State, Step},
+        wire::{Address, ByteOrder},
     },
 };
 
@@ -31,14 +32,96 @@ const UNSET: Settings = Settings {
     recovery_step: 0,
 };
 
-#[test]
-fn report_luns_is_a_well_known_logical_unit() {
-    let address = Address {
-        target: 5,
-        lun: LUN_REPORT_LUNS,
-    };
+/// A system with so many processors, which maps what it is asked to.
+fn system(queues: u32) -> Platform {
+    Platform {
+        queues,
+        mapping: u64::MAX,
+    }
+}
 
-    assert_eq!(address.encode(), Some([0xc1, 1, 0, 0, 0, 0, 0, 0]));
+#[test]
+fn every_edge_of_the_table_of_states() {
+    let states: Vec<State> = [State::Live, State::Gone]
+        .into_iter()
+        .chain(Cause::ALL.map(State::Down))
+        .collect();
+    let steps: Vec<Step> = [Step::BringUp, Step::GiveUp]
+        .into_iter()
+        .chain(Cause::ALL.map(Step::TakeDown))
+        .collect();
+
+    for &state in &states {
+        for &step in &steps {
+            let answer = state.on(step);
+            let expected = match (state, step) {
+                (State::Gone, _) | (State::Live, Step::BringUp) => Answer::Nothing,
+                (State::Live, Step::TakeDown(cause)) => Answer::Go(State::Down(cause)),
+                (State::Down(_), Step::TakeDown(_)) => Answer::Wait,
+                (State::Down(_), Step::BringUp) => Answer::Go(State::Live),
+                (State::Live | State::Down(_), Step::GiveUp) => Answer::Go(State::Gone),
+            };
+
+            assert_eq!(answer, expected, "{state:?} on {step:?}");
+            // Nobody is told to wait for a state that nobody has to end.
+            assert!(answer != Answer::Wait || !state.is_settled());
+        }
+        // Whatever happened before, a device can be given up in one step, and is given up for good.
+        assert!(matches!(
+            state.on(Step::GiveUp),
+            Answer::Go(State::Gone) | Answer::Nothing
+        ));
+    }
+    assert_eq!(
+        states.iter().filter(|state| state.is_settled()).count(),
+        2,
+        "only Live and Gone last"
+    );
+}
+
+#[test]
+fn a_query_says_where_a_command_is() {
+    for code in 0..=u8::MAX {
+        let expected = match code {
+            10 => Whereabouts::Held,
+            // Complete; no such target; no such logical unit.
+            0 | 3 | 12 => Whereabouts::NotHeld,
+            _ => Whereabouts::Untold,
+        };
+        assert_eq!(whereabouts(code), expected, "{code}");
+    }
+}
+
+#[test]
+fn a_command_is_no_larger_than_what_can_be_mapped() {
+    for (mapping, sectors, segment_len) in [
+        (256 << 10, 256, 256 << 10),
+        ((256 << 10) - 1, 255, (256 << 10) - 1),
+        // Less than a page of 64 KiB is not told to the block layer.
+        (4096, 128, 65536),
+        (0, 128, 65536),
+        (u64::MAX, 0xffff, u32::MAX),
+    ] {
+        let mut adjustments = Adjustments::default();
+        let platform = Platform { queues: 1, mapping };
+        let limits = DeviceLimits::new(&ORDINARY, &UNSET, platform, &mut adjustments).unwrap();
+
+        assert_eq!((limits.sectors, limits.segment_len), (sectors, segment_len));
+        assert!(adjustments.is_empty());
+    }
+}
+
+#[test]
+fn the_block_layer_is_told_of_no_less_than_64_kib() {
+    let mut adjustments = Adjustments::default();
+    let config = Config {
+        max_sectors: 8,
+        ..ORDINARY
+    };
+    let limits = DeviceLimits::new(&config, &UNSET, system(1), &mut adjustments).unwrap();
+
+    assert_eq!(limits.sectors, 128);
+    assert_eq!(adjustments.to_string(), "max_sectors 8 as 128");
 }
 
 #[test]
@@ -52,7 +135,7 @@ fn formats_that_devices_may_not_use_are_no_addresses() {
 #[test]
 fn an_ordinary_device_is_taken_as_it_is() {
     let mut adjustments = Adjustments::default();
-    let limits = DeviceLimits::new(&ORDINARY, &UNSET, 8, &mut adjustments).unwrap();
+    let limits = DeviceLimits::new(&ORDINARY, &UNSET, system(8), &mut adjustments).unwrap();
     let ring = RingLimits::new(&limits, 128, true, false, &mut adjustments).unwrap();
 
     assert_eq!((limits.interrupt_queues, limits.polled_queues), (4, 0));
@@ -83,7 +166,7 @@ fn odd_values_are_told_by_name() {
         ..ORDINARY
     };
     let mut adjustments = Adjustments::default();
-    let limits = DeviceLimits::new(&config, &UNSET, 1, &mut adjustments).unwrap();
+    let limits = DeviceLimits::new(&config, &UNSET, system(1), &mut adjustments).unwrap();
     RingLimits::new(&limits, 4, false, false, &mut adjustments).unwrap();
 
     assert_eq!(
@@ -113,7 +196,7 @@ fn what_cannot_be_served_is_refused_by_name() {
             "event_info_size is 257: ",
         ),
     ] {
-        let refusal = DeviceLimits::new(&config, &UNSET, 1, &mut adjustments).unwrap_err();
+        let refusal = DeviceLimits::new(&config, &UNSET, system(1), &mut adjustments).unwrap_err();
         assert!(refusal.to_string().starts_with(said), "{refusal}");
     }
 }
@@ -238,12 +321,12 @@ fn nothing_written_is_no_event() {
 #[test]
 fn a_device_that_comes_back_with_less_is_refused_by_name() {
     let mut adjustments = Adjustments::default();
-    let before = DeviceLimits::new(&ORDINARY, &UNSET, 8, &mut adjustments).unwrap();
+    let before = DeviceLimits::new(&ORDINARY, &UNSET, system(8), &mut adjustments).unwrap();
     let told = RingLimits::new(&before, 128, true, false, &mut adjustments).unwrap();
     let layout = Layout::new(32, 96, false, &mut adjustments).unwrap();
     let check = |config: Config, layout_now, size| {
         let mut adjustments = Adjustments::default();
-        let now = DeviceLimits::new(&config, &UNSET, 8, &mut adjustments).unwrap();
+        let now = DeviceLimits::new(&config, &UNSET, system(8), &mut adjustments).unwrap();
 
         before
             .still_served(&now, (layout, layout_now), &told, size)

@@ -7,12 +7,10 @@ use virtio_scsi_wire::{
     events::wire::Report,
     queues::{
         limits::{
-            Adjustments, Config, DeviceLimits, Layout, RingLimits, Settings, EVENT_SIZE,
-            EVENT_SIZE_MAX, SECTORS_MIN,
+            Adjustments, Config, DeviceLimits, Layout, Platform, RingLimits, Settings, EVENT_SIZE,
+            EVENT_SIZE_MAX, SECTORS_MIN, SECTORS_TOLD_MIN,
         },
-        wire::{
-            Address, ByteOrder, CommandRequest, Protection, LUN_FLAT, LUN_MAX, LUN_REPORT_LUNS,
-        },
+        wire::{Address, ByteOrder, CommandRequest, Protection, LUN_FLAT, LUN_MAX},
     },
 };
 
@@ -70,13 +68,14 @@ proptest! {
         config in config(),
         settings in settings(),
         cpus in number(),
+        mapping in any::<u64>(),
         size in number(),
         indirect in any::<bool>(),
         protection in any::<bool>(),
     ) {
         let mut adjustments = Adjustments::default();
 
-        let Ok(limits) = DeviceLimits::new(&config, &settings, cpus, &mut adjustments) else {
+        let Ok(limits) = DeviceLimits::new(&config, &settings, Platform { queues: cpus, mapping }, &mut adjustments) else {
             prop_assert!(
                 (1..SECTORS_MIN).contains(&config.max_sectors)
                     || config.event_info_size > EVENT_SIZE_MAX
@@ -92,8 +91,14 @@ proptest! {
         prop_assert!(limits.polled_queues <= settings.poll_queues);
         prop_assert!(limits.segments >= 1);
         prop_assert!(u32::from(limits.segments) <= config.seg_max.max(1));
-        prop_assert!(limits.sectors >= SECTORS_MIN);
-        prop_assert!(config.max_sectors == 0 || limits.sectors == config.max_sectors);
+        prop_assert!(limits.sectors >= SECTORS_TOLD_MIN);
+        prop_assert!(
+            config.max_sectors == 0 || limits.sectors <= config.max_sectors.max(SECTORS_TOLD_MIN)
+        );
+        prop_assert!(
+            u64::from(limits.sectors) * 512 <= mapping.max(u64::from(SECTORS_TOLD_MIN) * 512)
+        );
+        prop_assert!(limits.segment_len >= 65536);
         prop_assert!((1..=i16::MAX as u16).contains(&limits.commands_per_lun));
         prop_assert!(u16::from(limits.last_target) <= config.max_target);
         prop_assert!(limits.last_lun >= LUN_FLAT);
@@ -170,8 +175,7 @@ proptest! {
     #[test]
     fn numbers_that_do_not_fit_are_no_addresses(target in any::<u8>(), lun in any::<u64>()) {
         let fits = lun <= u64::from(LUN_MAX)
-            || (LUN_FLAT..=LUN_FLAT + u64::from(LUN_MAX)).contains(&lun)
-            || lun == LUN_REPORT_LUNS;
+            || (LUN_FLAT..=LUN_FLAT + u64::from(LUN_MAX)).contains(&lun);
 
         prop_assert_eq!(Address { target, lun }.encode().is_some(), fits);
     }
