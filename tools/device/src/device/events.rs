@@ -130,7 +130,10 @@ impl Device {
 
     /// Sends an event.
     pub fn send_event(&mut self, event: Event, used_len: Option<u32>, wait: bool) {
-        if !self.events.consume || self.events.buffers.is_empty() {
+        // The buffers of a queue that was stopped may be in use for something else.
+        let ring = &self.rings[EVENT_QUEUE];
+        let there = self.events.consume && ring.started && ring.enabled;
+        if !there || self.events.buffers.is_empty() {
             if wait {
                 self.events.waiting.push_back((event, used_len));
             } else {
