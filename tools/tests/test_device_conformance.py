@@ -40,9 +40,11 @@ def test_a_whole_life(door: str, serve: Callable[..., TestDevice], boot: Callabl
     # A command that hangs goes up the ladder, and others are reset by hand.
     guest.run(f"echo 2 >/sys/block/{disk}/device/timeout", check=True)
     if OURS:
+        device.rule("denied", {"on": "tmf", "subtype": "query_task"}, response="ok")
         device.rule("held", {"opcode": "READ_10", "times": 2}, hold="x")
         guest.run(f"dd if=/dev/{disk} of=/dev/null bs=64k count=4 iflag=direct", check=True)
         device("remove_rule", name="held")
+        device("remove_rule", name="denied")
     resets = "dtbH" if OURS else "d"
     for how in resets:
         guest.run(f"sg_reset -{how} /dev/{disk}", check=True)

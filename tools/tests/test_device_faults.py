@@ -18,7 +18,9 @@ ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"virtio_scsi_rs virtio\d+-?.*: ", r"sd 
 READ = {"opcode": "READ_10", "lun": 0}
 # Longer than the timeout of a command and of every step of recovery together.
 PATIENCE = 90
-ABORT_TASK, UNIT_RESET = 0, 5
+ABORT_TASK, UNIT_RESET, QUERY_TASK = 0, 5, 6
+# The functions that change something.
+ACTS = {"on": "tmf", "subtype": ["abort_task", "logical_unit_reset", "i_t_nexus_reset"]}
 
 
 @dataclass
@@ -32,6 +34,16 @@ class Shared:
 
     def read(self, number: int) -> int:
         return self.guest.run(self.block(number), timeout=PATIENCE).rc
+
+    def lose(self, name: str, **action: Any) -> None:
+        """Something happens to the next read, and the device denies that it has it: a driver waits for a
+        command that the device says it has."""
+        self.device.rule("denied", {"on": "tmf", "subtype": "query_task"}, response="ok")
+        self.device.rule(name, {**READ, "times": 1}, **action)
+
+    def functions(self, mark: int) -> list[dict[str, Any]]:
+        """The functions that the driver has asked for, but for queries, which change nothing."""
+        return [line for line in self.device.since(mark, "tmf") if line["name"] != "query_task"]
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +81,12 @@ FAULTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_read_succeeds_in_the_end(shared: Shared, fault: str) -> None:
     mark = shared.device.mark()
-    shared.device.rule("fault", {**READ, "times": 1}, **FAULTS[fault])
+    shared.lose("fault", **FAULTS[fault])
     began = time.monotonic()
     rc = shared.read(7)
     took = time.monotonic() - began
-    shared.device("remove_rule", name="fault")
+    for name in ("fault", "denied"):
+        shared.device("remove_rule", name=name)
     acted = shared.device.since(mark, "wait", "answer", rule="fault")
     assert acted, "the rule did not act"
     assert rc == 0
@@ -140,13 +153,13 @@ TMF_ANSWERS: dict[str, dict[str, Any]] = {
 def test_aborts(shared: Shared, answer: str) -> None:
     """A command hangs; every task management function about it is answered in some way."""
     mark = shared.device.mark()
-    shared.device.rule("held", {**READ, "times": 1}, hold="held")
-    shared.device.rule("tmf", {"on": "tmf", "times": 2}, **TMF_ANSWERS[answer])
+    shared.lose("held", hold="held")
+    shared.device.rule("tmf", {**ACTS, "times": 2}, **TMF_ANSWERS[answer])
     rc = shared.read(9)
-    for name in ("tmf", "held"):
+    for name in ("tmf", "held", "denied"):
         shared.device("remove_rule", name=name)
     assert rc == 0
-    functions = shared.device.since(mark, "tmf")
+    functions = shared.functions(mark)
     assert functions, "no function was asked for"
     held = shared.device.since(mark, "wait", rule="held")[0]["serial"]
     request = shared.device.since(mark, "request", serial=held)[0]
@@ -166,10 +179,10 @@ def test_aborts(shared: Shared, answer: str) -> None:
 def test_a_function_answered_twice(shared: Shared) -> None:
     """That breaks the control queue; the driver does not wait until it needs it again, but mends it."""
     mark = shared.device.mark()
-    shared.device.rule("held", {**READ, "times": 1}, hold="held")
-    shared.device.rule("tmf", {"on": "tmf", "times": 1}, repeat=2)
+    shared.lose("held", hold="held")
+    shared.device.rule("tmf", {**ACTS, "times": 1}, repeat=2)
     assert shared.read(14) == 0
-    for name in ("tmf", "held"):
+    for name in ("tmf", "held", "denied"):
         shared.device("remove_rule", name=name)
     shared.device.wait_for(lambda: shared.device.since(mark, "queue_start", queue=0), why="not mended")
     assert shared.read(15) == 0
@@ -178,12 +191,12 @@ def test_a_function_answered_twice(shared: Shared) -> None:
 def test_ladder_reaches_the_device_reset(shared: Shared) -> None:
     """No function helps, so the driver resets the device and builds its queues anew."""
     mark = shared.device.mark()
-    shared.device.rule("held", {**READ, "times": 1}, hold="held")
-    shared.device.rule("tmf", {"on": "tmf"}, response="function_rejected")
+    shared.lose("held", hold="held")
+    shared.device.rule("tmf", ACTS, response="function_rejected")
     assert shared.read(13) == 0
-    for name in ("tmf", "held"):
+    for name in ("tmf", "held", "denied"):
         shared.device("remove_rule", name=name)
-    names = [line["name"] for line in shared.device.since(mark, "tmf")]
+    names = [line["name"] for line in shared.functions(mark)]
     assert names == ["abort_task", "logical_unit_reset", "i_t_nexus_reset"]
     assert {line["queue"] for line in shared.device.since(mark, "queue_stop")} == {0, 1, 2, 3}
     assert {line["queue"] for line in shared.device.since(mark, "queue_start")} == {0, 1, 2, 3}
@@ -192,14 +205,16 @@ def test_ladder_reaches_the_device_reset(shared: Shared) -> None:
 def test_only_logical_unit_reset(shared: Shared) -> None:
     """As vhost-scsi has it: all other functions are rejected."""
     mark = shared.device.mark()
-    shared.device.rule("held", {**READ, "times": 1}, hold="held")
-    rejected = ["abort_task", "i_t_nexus_reset", "query_task"]
+    shared.lose("held", hold="held")
+    rejected = ["abort_task", "i_t_nexus_reset"]
     shared.device.rule("tmf", {"on": "tmf", "subtype": rejected}, response="function_rejected")
     assert shared.read(16) == 0
-    for name in ("tmf", "held"):
+    for name in ("tmf", "held", "denied"):
         shared.device("remove_rule", name=name)
     answers = [
-        (line["tmf"], line["response"]) for line in shared.device.since(mark, "answer") if "tmf" in line
+        (line["tmf"], line["response"])
+        for line in shared.device.since(mark, "answer")
+        if line.get("tmf", QUERY_TASK) != QUERY_TASK
     ]
     assert answers == [(ABORT_TASK, 11), (UNIT_RESET, 0)]
     assert not shared.device.since(mark, "queue_stop"), "the device was reset"
@@ -208,7 +223,7 @@ def test_only_logical_unit_reset(shared: Shared) -> None:
 def test_an_answer_after_the_abort_succeeded(shared: Shared) -> None:
     """The device says that the command is aborted, and completes it all the same, later."""
     mark = shared.device.mark()
-    shared.device.rule("held", {**READ, "times": 1}, hold="held")
+    shared.lose("held", hold="held")
     done = {"execute": False, "response": "function_complete"}
     shared.device.rule("tmf", {"on": "tmf", "subtype": "abort_task"}, **done)
     # The next rung is climbed at once, and would end the command.
@@ -219,7 +234,7 @@ def test_an_answer_after_the_abort_succeeded(shared: Shared) -> None:
     )
     assert shared.device("release", name="held")["released"] == 1
     assert job.wait(PATIENCE).rc == 0
-    for name in ("later", "tmf", "held"):
+    for name in ("later", "tmf", "held", "denied"):
         shared.device("remove_rule", name=name)
     held = shared.device.since(mark, "wait", rule="held")[0]["serial"]
     assert shared.device.since(mark, "answer", serial=held)[0]["response"] == 0
@@ -230,10 +245,10 @@ def test_an_answer_after_the_abort_succeeded(shared: Shared) -> None:
 def test_an_answer_after_the_device_was_reset(shared: Shared) -> None:
     """A completion by the id that a command had before the reset is one of no command, or of another."""
     mark = shared.device.mark()
-    shared.device.rule("held", {**READ, "times": 1}, drop=True)
-    shared.device.rule("tmf", {"on": "tmf"}, response="function_rejected")
+    shared.lose("held", drop=True)
+    shared.device.rule("tmf", ACTS, response="function_rejected")
     assert shared.read(23) == 0
-    for name in ("tmf", "held"):
+    for name in ("tmf", "held", "denied"):
         shared.device("remove_rule", name=name)
     held = shared.device.since(mark, "wait", rule="held")[0]["serial"]
     request = shared.device.since(mark, "request", serial=held)[0]

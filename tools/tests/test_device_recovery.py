@@ -116,6 +116,8 @@ def test_no_write_is_lost_whatever_fails(serve: Callable[..., TestDevice], boot:
         ("busy", {}, 0.02, {"response": "busy"}),
         ("refused", {"on": "tmf"}, 0.3, {"response": "function_rejected"}),
         ("unanswered", {"on": "tmf"}, 0.2, {"drop": True}),
+        # A command that is held is one whose answer was lost: else the driver waits for it.
+        ("denied", {"on": "tmf", "subtype": "query_task"}, 1, {"response": "ok"}),
     ]
     for i, (name, match, chance, action) in enumerate(chances):
         device.rule(name, {**match, "probability": chance, "seed": seed * 100 + i}, **action)
