@@ -28,19 +28,22 @@ pub(super) enum Stage {
     Untold,
     /// The device does not have the command, and has not answered it.
     Lost,
-    /// The device does not answer, or nobody is to wait for the command any longer.
+    /// The device has not answered when it was asked.
+    Silent,
+    /// Nobody is to wait for the command any longer.
     ToAbort,
     /// The device was asked to abort it.
     Aborting,
 }
 
 impl Stage {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Sent,
         Self::ToAsk,
         Self::Held,
         Self::Untold,
         Self::Lost,
+        Self::Silent,
         Self::ToAbort,
         Self::Aborting,
     ];

@@ -279,7 +279,7 @@ impl Asker {
             Some(Whereabouts::Held) => Stage::Held,
             Some(Whereabouts::NotHeld) => Stage::Lost,
             Some(Whereabouts::Untold) => Stage::Untold,
-            None => Stage::ToAbort,
+            None => Stage::Silent,
         };
         let Address { target, lun } = suspect.address;
 
@@ -290,7 +290,7 @@ impl Asker {
                 target,
                 lun
             ),
-            Stage::ToAbort if self.shared.may_complain() => dev_warn!(
+            Stage::Silent if self.shared.may_complain() => dev_warn!(
                 self.shared.dev(),
                 "target {} lun {}: QUERY TASK was not answered\n",
                 target,
@@ -299,7 +299,7 @@ impl Asker {
             _ => {}
         }
 
-        if stage == Stage::ToAbort {
+        if stage == Stage::Silent {
             // It would not answer for the others either.
             self.for_each(host, |command| self.decide(&command, stage));
         } else {

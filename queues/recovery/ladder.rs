@@ -2,8 +2,8 @@
 
 //! The ladder of recovery, each rung of which takes a bounded time:
 //!
-//! 1. The device is notified again, and gets a moment.
-//! 2. ABORT TASK.
+//! 1. The device is notified again, and gets a moment, unless it was asked for the command.
+//! 2. ABORT TASK, unless the device has not answered QUERY TASK.
 //! 3. LOGICAL UNIT RESET.
 //! 4. I_T NEXUS RESET.
 //! 5. The device is reset and its queues are built anew.
@@ -192,7 +192,9 @@ impl Recovery {
         }
 
         match progress.stage() {
-            Stage::Lost | Stage::ToAbort | Stage::Aborting => self.recover(&command),
+            Stage::Lost | Stage::Silent | Stage::ToAbort | Stage::Aborting => {
+                self.recover(&command)
+            }
             Stage::ToAsk => {
                 self.look();
                 TimeoutAction::ResetTimer
@@ -255,8 +257,12 @@ impl Recovery {
             return RecoveryResult::Success;
         }
 
-        // A device that has answered for the command was notified of it.
-        if progress.stage() != Stage::Lost && !progress.is_given_up() {
+        // A device that was asked for the command was notified of it again before that.
+        let asked = matches!(progress.stage(), Stage::Lost | Stage::Silent);
+        // One that does not answer QUERY TASK has had its time for functions about one command.
+        let silent = progress.stage() == Stage::Silent;
+
+        if !asked && !progress.is_given_up() {
             initiator.notify_again(command);
             if self.comes_back(initiator, MOMENT, || initiator.holds(command)) {
                 self.tell_of_loss("a notification", &self.shared.counters().lost_notifications);
@@ -271,7 +277,10 @@ impl Recovery {
                 TaskManagement::AbortTask,
                 TaskManagement::LogicalUnitReset,
                 TaskManagement::NexusReset,
-            ] {
+            ]
+            .into_iter()
+            .skip(usize::from(silent))
+            {
                 let tag = match function {
                     TaskManagement::AbortTask => progress.tag(command.unique_tag()),
                     _ => 0,

@@ -111,8 +111,9 @@ impl DeviceReset {
 
     /// Gives the device up for an error, which it returns.
     fn give_up(&self, error: Error) -> Error {
+        self.shared.counters().failed_device_resets.count();
+        // Whoever has failed to bring it up may have done so, and said why.
         if self.shared.life().give_up() {
-            self.shared.counters().failed_device_resets.count();
             dev_err!(
                 self.shared.dev(),
                 "the device could not be reset and is given up: {:?}\n",

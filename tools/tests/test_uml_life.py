@@ -82,7 +82,7 @@ def test_commands_are_the_devices_until_it_was_reset(bench: Bench) -> None:
         bench.device.rule("held", {"lun": 0}, drop=True)
         bench.device.rule("functions", {"on": "tmf"}, drop=True)
         job = bench.guest.spawn(read(bench))
-        bench.device.wait_for(lambda: "abort_task" in bench.functions(mark), why="no recovery")
+        bench.device.wait_for(lambda: "logical_unit_reset" in bench.functions(mark), why="no recovery")
         transport.set("slow_reset_ms", 4000)
         began = time.monotonic()
         unbind = bench.guest.spawn(f"echo {bench.name} >{uml_bench.DRIVER}/unbind")
