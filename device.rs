@@ -87,7 +87,7 @@ pub struct DeviceData {
     settings: Settings,
     limits: DeviceLimits,
     removal: Removal,
-    /// It sends commands, so it is removed before the virtqueues are.
+    /// The host sends commands, so it is removed before the virtqueues are.
     host: Arc<Host<Initiator>>,
     virtqueues: Arc<Virtqueues>,
     resetter: Arc<Resetter>,
@@ -265,7 +265,7 @@ pub fn resume(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     let life = data.shared.life();
 
     if life.state().is_settled() {
-        // It was given up meanwhile, or the core did not tell that it would be reset.
+        // The device was given up meanwhile, or the core did not tell that it would reset it.
         return Err(ENODEV);
     }
 
@@ -309,12 +309,12 @@ pub fn unbind(dev: &Device<device::Bound>, data: Pin<&DeviceData>) {
         // Then nothing that the removal sends or waits for takes any time.
         vanish(dev, data);
     }
-    // Who has taken it down for one of these does not bring it up while it is unbound.
+    // Neither suspend nor the transport brings a device up that is being unbound.
     if let State::Down(Cause::Suspend | Cause::Transport) = life.state() {
         retire(data);
     }
 
-    // What is under way for events waits for the device, too.
+    // Events that are being handled wait for the device, too.
     let guard = data.removal.watch();
 
     data.initiator.recovery().look();

@@ -157,7 +157,7 @@ impl EventQueue {
     ///
     /// Process context.
     pub fn stop(&self) {
-        // What is being handled looks at this before each step.
+        // The worker looks at this before each step.
         self.stopped.set();
 
         let worker = self.worker.lock().take();
