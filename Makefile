@@ -21,7 +21,7 @@ in_toolbox := tools/in-toolbox
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
 	@echo "make test             all checks and most tests; TESTS='-k smoke' chooses guest tests"
-	@echo "make test-device      the other tests with the scripted device, a quarter of an hour"
+	@echo "make test-device      the other tests, with devices that are scripted or slow, twenty minutes"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make compare          build/compare.md: tests with devices that are slow or wrong, the C driver and ours side by side"
