@@ -20,7 +20,9 @@ use kernel::{
 pub(super) enum Stage {
     /// It has not taken too long yet.
     Sent,
-    /// It has, and the device is to be asked whether it has the command.
+    /// It has, and the device was notified again. It gets a moment, and is then asked whether it has the command.
+    Notified,
+    /// It has taken too long again, and the device is to be asked again.
     ToAsk,
     /// The device says that it has the command.
     Held,
@@ -37,8 +39,9 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Sent,
+        Self::Notified,
         Self::ToAsk,
         Self::Held,
         Self::Untold,
@@ -50,7 +53,12 @@ impl Stage {
 
     /// Returns whether the command is waited for although it has taken too long.
     pub(super) fn waits(self) -> bool {
-        matches!(self, Self::ToAsk | Self::Held | Self::Untold)
+        self.is_asked_for() || matches!(self, Self::Held | Self::Untold)
+    }
+
+    /// Returns whether the device is to be asked for the command.
+    pub(super) fn is_asked_for(self) -> bool {
+        matches!(self, Self::Notified | Self::ToAsk)
     }
 }
 

@@ -75,12 +75,6 @@ fn is(suspect: Suspect, command: &CommandRef<'_, Initiator>) -> bool {
     unique_tag == suspect.unique_tag && command.private().tag(unique_tag) == suspect.tag
 }
 
-/// Returns whether a command that takes too long was not asked for before: the device was notified of it again just
-/// now.
-fn is_new(command: &CommandRef<'_, Initiator>) -> bool {
-    command.private().age() < command.timeout() * 3 / 2
-}
-
 /// Some logical units.
 type Units = [Option<Address>; UNITS];
 
@@ -149,7 +143,9 @@ impl Asker {
         let mut places = found.iter_mut();
 
         self.for_each(host, |command| {
-            if command.private().stage() != Stage::ToAsk {
+            let stage = command.private().stage();
+
+            if !stage.is_asked_for() {
                 return;
             }
             let unique_tag = command.unique_tag();
@@ -162,7 +158,7 @@ impl Asker {
                             address,
                             unique_tag,
                             tag,
-                            is_new: is_new(&command),
+                            is_new: stage == Stage::Notified,
                             is_own: command.is_own(),
                         });
                     }
@@ -177,7 +173,10 @@ impl Asker {
     /// Notes what was found out about a command. One that is not waited for has its time-out come, from which
     /// the midlayer has it aborted.
     fn decide(&self, command: &CommandRef<'_, Initiator>, stage: Stage) {
-        if command.private().go(Stage::ToAsk, stage) && !stage.waits() {
+        let progress = command.private();
+        let from = progress.stage();
+
+        if from.is_asked_for() && progress.go(from, stage) && !stage.waits() {
             command.expire();
         }
     }
@@ -236,7 +235,7 @@ impl Asker {
             let mut count: u32 = 0;
 
             self.for_each(host, |command| {
-                if command.private().stage() == Stage::ToAsk && is_new(&command) {
+                if command.private().stage() == Stage::Notified {
                     count += 1;
                 }
             });
@@ -347,7 +346,7 @@ impl Asker {
             if self.is_over(&command) {
                 command.expire();
             } else if command.private().stage().waits() {
-                let asking = command.private().stage() == Stage::ToAsk;
+                let asking = command.private().stage().is_asked_for();
 
                 count += 1;
                 // One that is asked for again is still waited for.

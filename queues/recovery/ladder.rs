@@ -195,17 +195,21 @@ impl Recovery {
             Stage::Lost | Stage::Silent | Stage::ToAbort | Stage::Aborting => {
                 self.recover(&command)
             }
-            Stage::ToAsk => {
+            Stage::Notified | Stage::ToAsk => {
                 self.look();
                 TimeoutAction::ResetTimer
             }
-            stage @ (Stage::Sent | Stage::Held | Stage::Untold) => {
-                if stage == Stage::Sent {
-                    progress.note_timeout(command.timeout());
-                    // The device may have missed the notification. It gets a moment before it is asked.
-                    initiator.notify_again(&command);
+            Stage::Sent => {
+                progress.note_timeout(command.timeout());
+                if progress.go(Stage::Sent, Stage::Notified) {
+                    // The device may have missed the notification.
                     self.notified.fetch_add(1, Relaxed);
+                    initiator.notify_again(&command);
+                    self.look();
                 }
+                TimeoutAction::ResetTimer
+            }
+            stage @ (Stage::Held | Stage::Untold) => {
                 if progress.go(stage, Stage::ToAsk) {
                     self.look();
                 }

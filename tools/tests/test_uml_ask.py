@@ -154,6 +154,8 @@ def test_each_rung(bench: Bench, name: str, failing: int) -> None:
         assert order(bench, mark) == [ASK, *climbed]
         assert bench.was_reset(mark) == (failing == len(RUNGS))
         only_counted(grown, answer.counted)
+        # The device was notified again, but had missed nothing.
+        assert grown["lost_notifications"] == 0
         bench.behave()
         bench.works()
 
