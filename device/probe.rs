@@ -29,6 +29,7 @@ use crate::{
         },
         recovery::{
             Asker,
+            DeviceReset,
             Healing,
             Policy,
             Recovery,
@@ -167,16 +168,16 @@ pub fn probe(
     config::tell_adjustments(dev, &adjustments);
     tell(dev, counts, &limits);
 
-    let reset_parts = || (shared.clone(), resetter.clone(), virtqueues.clone());
-    let (a, b, c) = reset_parts();
-    let recovery = Recovery::new(a, queues.control, b, c, policy)?;
-    let (a, b, c) = reset_parts();
+    let reset = DeviceReset::new(shared.clone(), resetter.clone(), virtqueues.clone());
+    let recovery = Recovery::new(queues.control, reset.clone(), policy)?;
     let healing = Arc::pin_init(
-        Worker::new(Healing::new(a, b, c), Queue::Recovery),
+        Worker::new(Healing::new(reset), Queue::Recovery),
         GFP_KERNEL,
     )?;
-    let (a, b, c) = reset_parts();
-    let comes_back = Arc::pin_init(Worker::new(Return::new(a, b, c), Queue::Awake), GFP_KERNEL)?;
+    let comes_back = Arc::pin_init(
+        Worker::new(Return::new(shared.clone()), Queue::Awake),
+        GFP_KERNEL,
+    )?;
     let initiator = Initiator::new(
         shared.clone(),
         queues.requests,

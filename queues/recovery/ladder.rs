@@ -41,8 +41,6 @@ use crate::{
         wait_for_rcu,
         Flag,
         Locked,
-        Resetter,
-        Virtqueues,
         Worker, //
     },
 };
@@ -100,21 +98,15 @@ pub(super) fn address(command: &CommandRef<'_, Initiator>) -> Option<Address> {
 impl Recovery {
     /// Makes what recovers the commands of a device.
     pub fn new(
-        shared: Arc<Shared>,
         control: Arc<ControlQueue>,
-        resetter: Arc<Resetter>,
-        virtqueues: Arc<Virtqueues>,
+        reset: DeviceReset,
         policy: Policy,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                shared: reset.shared.clone(),
                 control,
-                reset: DeviceReset {
-                    shared: shared.clone(),
-                    resetter,
-                    virtqueues,
-                },
-                shared,
+                reset,
                 policy,
                 strikes <- Strikes::new(),
                 asker <- new_locked!(None, c"Recovery::asker"),

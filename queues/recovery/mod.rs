@@ -35,6 +35,7 @@ pub use self::{
         Times, //
     },
     reset::{
+        DeviceReset,
         Healing,
         Return, //
     },

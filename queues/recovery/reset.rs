@@ -49,13 +49,22 @@ const SYSTEM: u32 = 5_000;
 
 /// What it takes to reset a device.
 #[derive(Clone)]
-pub(super) struct DeviceReset {
+pub struct DeviceReset {
     pub(super) shared: Arc<Shared>,
-    pub(super) resetter: Arc<Resetter>,
-    pub(super) virtqueues: Arc<Virtqueues>,
+    resetter: Arc<Resetter>,
+    virtqueues: Arc<Virtqueues>,
 }
 
 impl DeviceReset {
+    /// Puts together what it takes.
+    pub fn new(shared: Arc<Shared>, resetter: Arc<Resetter>, virtqueues: Arc<Virtqueues>) -> Self {
+        Self {
+            shared,
+            resetter,
+            virtqueues,
+        }
+    }
+
     /// Resets the device and builds its queues anew, unless it has come back from a reset after number `seen`.
     /// If that fails, the device is given up. Either way, it has no command that it had before.
     ///
@@ -131,12 +140,8 @@ pub struct Healing(DeviceReset);
 
 impl Healing {
     /// Makes what heals a device.
-    pub fn new(shared: Arc<Shared>, resetter: Arc<Resetter>, virtqueues: Arc<Virtqueues>) -> Self {
-        Self(DeviceReset {
-            shared,
-            resetter,
-            virtqueues,
-        })
+    pub fn new(reset: DeviceReset) -> Self {
+        Self(reset)
     }
 
     /// Returns whether the device has to be reset. Whoever has asked for it may have seen the device as it was
@@ -172,16 +177,12 @@ impl Task for Healing {
 
 /// Gives a device up that does not return from a reset by the system or the transport: the virtio core does not
 /// always call the driver back.
-pub struct Return(DeviceReset);
+pub struct Return(Arc<Shared>);
 
 impl Return {
     /// Makes what waits for a device.
-    pub fn new(shared: Arc<Shared>, resetter: Arc<Resetter>, virtqueues: Arc<Virtqueues>) -> Self {
-        Self(DeviceReset {
-            shared,
-            resetter,
-            virtqueues,
-        })
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
     }
 
     /// Returns how long a device may be down for a cause, in jiffies, if somebody else has to bring it up.
@@ -196,7 +197,7 @@ impl Return {
 
 impl Task for Return {
     fn run(&self) -> Option<Jiffies> {
-        let shared = &self.0.shared;
+        let shared = &self.0;
 
         if let State::Down(cause) = shared.life().state() {
             if Self::bound(cause).is_some() && shared.life().give_up() {
