@@ -123,8 +123,7 @@ void virtio_helper_destroy_queues(void)
 	awake_queue = NULL;
 }
 
-void virtio_helper_queue_work(enum virtio_helper_queue queue, struct delayed_work *work,
-			      unsigned long delay)
+static struct workqueue_struct *workqueue_of(enum virtio_helper_queue queue)
 {
 	struct workqueue_struct *wq = NULL;
 
@@ -138,7 +137,19 @@ void virtio_helper_queue_work(enum virtio_helper_queue queue, struct delayed_wor
 	case VIRTIO_HELPER_EVENTS:
 		break;
 	}
-	mod_delayed_work(wq ?: system_freezable_wq, work, delay);
+	return wq ?: system_freezable_wq;
+}
+
+void virtio_helper_queue_work(enum virtio_helper_queue queue, struct delayed_work *work,
+			      unsigned long delay)
+{
+	mod_delayed_work(workqueue_of(queue), work, delay);
+}
+
+void virtio_helper_queue_work_if_idle(enum virtio_helper_queue queue, struct delayed_work *work,
+				      unsigned long delay)
+{
+	queue_delayed_work(workqueue_of(queue), work, delay);
 }
 
 unsigned long virtio_helper_jiffies(void)

@@ -50,6 +50,8 @@ void virtio_helper_destroy_queues(void);
 void virtio_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
 void virtio_helper_queue_work(enum virtio_helper_queue queue, struct delayed_work *work,
 			      unsigned long delay);
+void virtio_helper_queue_work_if_idle(enum virtio_helper_queue queue, struct delayed_work *work,
+				      unsigned long delay);
 
 void virtio_helper_init_work(struct work_struct *work, work_func_t func);
 void virtio_helper_queue_bh_work(struct work_struct *work);

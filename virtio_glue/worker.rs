@@ -141,7 +141,16 @@ impl<T: Task> Worker<T> {
         let this = unsafe { &*work.cast::<Self>() };
 
         if let Some(delay) = this.task.run() {
-            this.schedule_after(delay);
+            // Whoever has scheduled it meanwhile is not to wait that long.
+            //
+            // SAFETY: By the type invariant `work` is initialised. It is cancelled before it is dropped.
+            unsafe {
+                bindings::virtio_helper_queue_work_if_idle(
+                    this.queue.as_raw(),
+                    this.work.get(),
+                    delay,
+                );
+            }
         }
     }
 }
