@@ -162,6 +162,9 @@ impl<T: Driver> Host<T> {
             kernel::bindings::hctx_type_HCTX_TYPE_POLL + 1
         };
 
+        // The transport carries the LUN, so it is not put in the CDB of a unit that claims SCSI-2.
+        c_host.set_no_scsi2_lun_in_cdb(1);
+
         if parameters.protection {
             c_host.sg_prot_tablesize = parameters.segments;
             c_host.prot_capabilities = PROTECTION;
