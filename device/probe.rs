@@ -167,6 +167,14 @@ pub fn probe(
 
     config::tell_adjustments(dev, &adjustments);
     tell(dev, counts, &limits);
+    if layout.protection && !ring.protection {
+        dev_warn!(
+            dev,
+            "T10_PI: commands have {} segment at the most, which leaves none for protection information: disks are \
+             used without\n",
+            ring.segments
+        );
+    }
 
     let reset = DeviceReset::new(shared.clone(), resetter.clone(), virtqueues.clone());
     let recovery = Recovery::new(queues.control, reset.clone(), policy)?;
@@ -211,7 +219,7 @@ pub fn probe(
         last_target: limits.last_target.into(),
         last_lun: limits.last_lun,
         cdb_len: layout.cdb_size.into(),
-        protection: layout.protection,
+        protection: ring.protection,
     };
     let debug_dir = DebugDir::of(dev);
 

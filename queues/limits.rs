@@ -315,6 +315,8 @@ pub struct RingLimits {
     pub commands_per_queue: u32,
     /// How many commands a logical unit can have in flight. At least 1.
     pub commands_per_lun: u16,
+    /// Whether commands can have protection information: it was negotiated, and there is room for it.
+    pub protection: bool,
 }
 
 impl RingLimits {
@@ -323,7 +325,7 @@ impl RingLimits {
     /// `protection` whether commands may have protection information.
     ///
     /// A command has as many segments of protection information as of data at the most, and both
-    /// count towards what the device takes.
+    /// count towards what the device takes. A device that leaves no room for them has disks without.
     ///
     /// A chain of descriptors may not be longer than the ring, even if it is indirect (virtio 1.3,
     /// section 2.7.5.3.1); a longer one could never be added without, and the command would be
@@ -335,28 +337,21 @@ impl RingLimits {
         protection: bool,
         adjustments: &mut Adjustments,
     ) -> Result<Self, Refusal> {
-        let lists = if protection { 2 } else { 1 };
         let room = size.saturating_sub(DESCRIPTORS_FIXED);
 
-        if room < lists {
+        if room == 0 {
             return Err(Refusal {
                 field: "queue size",
                 offered: size,
-                reason:
-                    "a command with data takes 3 descriptors, and 4 with protection information",
+                reason: "a command with data takes 3 descriptors",
             });
         }
 
         let segments = u32::from(limits.segments).min(room);
         adjustments.note("seg_max", limits.segments.into(), segments);
 
-        if segments < lists {
-            return Err(Refusal {
-                field: "seg_max",
-                offered: segments,
-                reason: "data and protection information take 2",
-            });
-        }
+        let protection = protection && segments >= 2;
+        let lists = if protection { 2 } else { 1 };
 
         // Without indirect descriptors a command takes one for each list at least. More commands than fit at
         // that would be sent back by the driver again and again, which slows the whole host.
@@ -372,6 +367,7 @@ impl RingLimits {
             segments: u16::try_from(segments / lists).unwrap_or(1),
             commands_per_queue,
             commands_per_lun: u16::try_from(commands_per_lun).unwrap_or(1),
+            protection,
         })
     }
 }
@@ -389,7 +385,7 @@ impl DeviceLimits {
         size: u32,
     ) -> Result<(), Refusal> {
         let (before, layout) = layout;
-        let lists = if before.protection { 2 } else { 1 };
+        let lists = if told.protection { 2 } else { 1 };
         let segments = lists * u32::from(told.segments);
         let less = |field, offered: u32, reason| {
             Err(Refusal {
