@@ -45,6 +45,9 @@ use kernel::{
 /// `SAM_STAT_RESERVATION_CONFLICT` of `include/scsi/scsi_proto.h`.
 const STATUS_RESERVATION_CONFLICT: u8 = 0x18;
 
+/// `SAM_STAT_BUSY` of `include/scsi/scsi_proto.h`.
+const STATUS_BUSY: u8 = 0x08;
+
 /// INTERNAL TARGET FAILURE, with the sense key HARDWARE ERROR (SPC).
 const SENSE_TARGET_FAILURE: Sense = Sense {
     key: 0x04,
@@ -333,7 +336,7 @@ impl RequestQueue {
                 }
                 HostStatus::Reset
             }
-            Outcome::BusBusy => HostStatus::BusBusy,
+            Outcome::Busy => return command.complete(HostStatus::Ok, STATUS_BUSY),
             Outcome::TransportDisrupted => HostStatus::TransportDisrupted,
             Outcome::Error => HostStatus::Error,
             Outcome::TargetFailure => return command.complete_with_sense(SENSE_TARGET_FAILURE),

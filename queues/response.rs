@@ -72,8 +72,10 @@ pub enum Outcome {
     Abort,
     /// Something ended it that was not about it: it is tried again, for as long as it may take.
     Reset,
-    /// It is tried again, a few times.
-    BusBusy,
+    /// It is tried again after a while, and again, for as long as the midlayer tries commands.
+    ///
+    /// No host status says so: `DID_BUS_BUSY` has it tried again at once, and that five times. The status BUSY does.
+    Busy,
     /// It is tried again, a few times, or on another way.
     TransportDisrupted,
     /// It is tried again, a few times.
@@ -103,7 +105,7 @@ impl Outcome {
             // Somebody else has aborted it: another initiator, or the device's operator.
             Some(Response::Aborted) | Some(Response::Reset) => Self::Reset,
             Some(Response::BadTarget) | Some(Response::IncorrectLun) => Self::BadTarget,
-            Some(Response::Busy) => Self::BusBusy,
+            Some(Response::Busy) => Self::Busy,
             Some(Response::TransportFailure) => Self::TransportDisrupted,
             Some(Response::TargetFailure) => Self::TargetFailure,
             Some(Response::NexusFailure) => Self::ReservationConflict,

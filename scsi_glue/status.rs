@@ -14,8 +14,6 @@ pub enum HostStatus {
     Ok,
     /// There is no way to the target any more.
     NoConnect,
-    /// The bus stayed busy: try again.
-    BusBusy,
     /// There is no such target.
     BadTarget,
     /// Somebody aborted it.
@@ -35,7 +33,6 @@ impl HostStatus {
         match self {
             Self::Ok => bindings::scsi_host_status_DID_OK,
             Self::NoConnect => bindings::scsi_host_status_DID_NO_CONNECT,
-            Self::BusBusy => bindings::scsi_host_status_DID_BUS_BUSY,
             Self::BadTarget => bindings::scsi_host_status_DID_BAD_TARGET,
             Self::Abort => bindings::scsi_host_status_DID_ABORT,
             Self::Error => bindings::scsi_host_status_DID_ERROR,

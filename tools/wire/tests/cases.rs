@@ -278,7 +278,7 @@ fn outcomes() {
         (2, Outcome::Reset),
         (3, Outcome::BadTarget),
         (4, Outcome::Reset),
-        (5, Outcome::BusBusy),
+        (5, Outcome::Busy),
         (6, Outcome::TransportDisrupted),
         (7, Outcome::TargetFailure),
         (8, Outcome::ReservationConflict),
