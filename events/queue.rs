@@ -3,9 +3,14 @@
 //! The eventq itself.
 
 use super::{
+    identities::Identities,
     inbox::{
         Inbox,
         Item, //
+    },
+    units::{
+        address_of,
+        check_vpd, //
     },
     wire::{
         Event,
@@ -18,7 +23,6 @@ use super::{
 use crate::{
     queues::{
         limits::EVENT_SIZE_MAX,
-        wire::Address,
         Initiator,
         Listener,
         Shared, //
@@ -77,6 +81,9 @@ pub struct EventQueue {
     #[pin]
     spare: Locked<KVec<KBox<Buffer>>>,
     inbox: Arc<Inbox>,
+    /// What logical units said of themselves when they were found.
+    #[pin]
+    identities: Identities,
     /// Handles events while the host is there.
     #[pin]
     worker: Locked<Option<Arc<Worker<Handling>>>>,
@@ -108,6 +115,7 @@ impl EventQueue {
                 ring <- new_locked!(Virtqueue::default(), c"EventQueue::ring"),
                 spare <- new_locked!(spare, c"EventQueue::spare"),
                 inbox,
+                identities <- Identities::new(),
                 worker <- new_locked!(None, c"EventQueue::worker"),
                 renewals <- RateLimit::of(RENEWALS.0, RENEWALS.1),
                 starved: Flag::default(),
@@ -137,6 +145,11 @@ impl EventQueue {
     /// Returns whether notifications may be asked for again.
     pub(super) fn may_renew(&self) -> bool {
         self.renewals.pass()
+    }
+
+    /// Returns what logical units said of themselves when they were found.
+    pub(super) fn identities(&self) -> &Identities {
+        &self.identities
     }
 
     /// Returns what the worker has to do.
@@ -282,14 +295,11 @@ impl EventQueue {
 }
 
 impl Listener for EventQueue {
-    fn found(&self, unit: &LogicalUnit) {
-        if !unit.is_mmc() {
-            return;
-        }
-        if let Ok(target) = u8::try_from(unit.target()) {
-            let lun = unit.lun();
-
-            self.add(Item::Subscribe(Address { target, lun }));
+    fn found(&self, initiator: &Initiator, unit: &LogicalUnit) {
+        self.identities.forget(unit.target(), unit.lun());
+        check_vpd(initiator, unit);
+        if let (true, Some(address)) = (unit.is_mmc(), address_of(unit)) {
+            self.add(Item::Subscribe(address));
         }
     }
 }

@@ -4,25 +4,30 @@
 
 use super::{
     inbox::Item,
+    looks::{
+        Due,
+        Looks,
+        Why, //
+    },
     queue::{
         EventQueue,
         ROUND, //
     },
-    wire::Event,
+    reconcile::TEST_UNIT_READY,
+    units::patience,
+    wire::Event, //
 };
 use crate::{
     queues::{
         wire::{
             Address,
             ASYNC_MEDIA_CHANGE,
-            ASYNC_OPERATIONAL_CHANGE,
-            LUN_FLAT, //
+            ASYNC_OPERATIONAL_CHANGE, //
         },
         Initiator, //
     },
     scsi_glue::{
         Host,
-        LogicalUnit,
         UnitEvent, //
     },
     virtio_glue::Task, //
@@ -50,14 +55,21 @@ const AT_A_TIME: usize = 64;
 const LATER: u32 = 1_000;
 
 /// Handles the events of a host.
+#[pin_data]
 pub(super) struct Handling {
     pub(super) queue: Arc<EventQueue>,
     pub(super) host: Arc<Host<Initiator>>,
+    #[pin]
+    pub(super) looks: Looks,
 }
 
 impl Handling {
-    pub(super) fn new(queue: Arc<EventQueue>, host: Arc<Host<Initiator>>) -> Self {
-        Self { queue, host }
+    pub(super) fn new(queue: Arc<EventQueue>, host: Arc<Host<Initiator>>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            queue,
+            host,
+            looks <- Looks::new(),
+        })
     }
 
     /// Does one thing.
@@ -86,9 +98,9 @@ impl Handling {
         match event {
             Event::Nothing => {}
             // What is said of LUN 0 is said of the target.
-            Event::Rescan(Address { target, lun: 0 }) => self.host.scan_target(target.into()),
-            Event::Removed(Address { target, lun: 0 }) => self.reconcile_target(target.into()),
-            Event::Rescan(address) => self.add(address),
+            Event::Rescan(Address { target, lun: 0 }) => self.target_announced(target, 0),
+            Event::Removed(address @ Address { lun: 0, .. }) => self.target_removed(address),
+            Event::Rescan(address) => self.announced(address, 0),
             Event::Removed(address) => {
                 if let Some(unit) = self.find(address) {
                     self.remove(unit);
@@ -110,67 +122,12 @@ impl Handling {
     }
 
     /// Says something that the device has brought about.
-    fn tell(&self, what: fmt::Arguments<'_>) {
+    pub(super) fn tell(&self, what: fmt::Arguments<'_>) {
         let shared = self.queue.shared();
 
         if shared.may_complain() {
             dev_info!(shared.dev(), "{}\n", what);
         }
-    }
-
-    /// Returns the logical unit at an address.
-    ///
-    /// A unit below 256 that the device reports in the flat format has another number than one in
-    /// the peripheral format, which is what addresses of events are in.
-    fn find(&self, address: Address) -> Option<LogicalUnit> {
-        let target = address.target.into();
-
-        self.host
-            .logical_unit(target, address.lun)
-            .or_else(|| self.host.logical_unit(target, address.lun | LUN_FLAT))
-    }
-
-    /// Adds the logical unit at an address.
-    fn add(&self, address: Address) {
-        match self.find(address) {
-            // It may be another by now.
-            Some(unit) => {
-                let _ = unit.rescan();
-            }
-            // That it is not there after all is nothing to tell of.
-            None => {
-                let _ = self
-                    .host
-                    .add_logical_unit(address.target.into(), address.lun);
-            }
-        }
-    }
-
-    /// Removes a logical unit that is gone, in a bounded time.
-    ///
-    /// Its commands must be back before the midlayer removes it: the midlayer waits for them, and
-    /// lets nobody add or remove any other logical unit of the host meanwhile.
-    pub(super) fn remove(&self, unit: LogicalUnit) {
-        let (target, lun) = (unit.target(), unit.lun());
-
-        unit.condemn();
-
-        if let (Ok(id), Some(initiator)) = (u8::try_from(target), self.host.driver()) {
-            // If nobody handles events any more, the removal of the host sees to the commands.
-            let busy = || {
-                !self.queue.is_stopped()
-                    && self.host.any_in_flight(|command| {
-                        (command.target(), command.lun()) == (target, lun)
-                            && initiator.holds(&command)
-                    })
-            };
-
-            initiator
-                .recovery()
-                .release(initiator, Address { target: id, lun }, busy);
-        }
-
-        unit.remove();
     }
 
     /// Does what a logical unit's saying that something of it has changed is about: additional
@@ -189,16 +146,38 @@ impl Handling {
             _ => None,
         };
 
+        if self.is_in_trouble(&unit) {
+            // What it would be asked for now would have to be recovered, too.
+            self.look_later(Why::Announced, address, 0);
+        } else {
+            // Now it reports the change to the midlayer, which tells user space.
+            let _awake = unit.wake();
+            let _ = unit.execute(&TEST_UNIT_READY, &mut [], patience());
+        }
+
+        let known = Address {
+            target: address.target,
+            lun: unit.lun(),
+        };
+
+        // It does not report all that the device does.
+        if let Some(event) =
+            event.filter(|_| !self.queue.shared().attentions().take(known, asc, ascq))
+        {
+            unit.tell(event);
+        }
+
         match event {
             // Nothing of what is known of it has changed.
             Some(UnitEvent::SoftThreshold) => {}
-            Some(UnitEvent::LunChange) => self.host.scan_target(unit.target()),
-            _ => {
-                let _ = unit.rescan();
+            Some(UnitEvent::LunChange) => {
+                let _ = self.scan_target(address.target);
             }
-        }
-        if let Some(event) = event {
-            unit.tell(event);
+            Some(UnitEvent::InquiryChange) => self.announced(known, 0),
+            _ if self.is_in_trouble(&unit) => {}
+            _ => {
+                let _ = self.read_again(&unit);
+            }
         }
     }
 }
@@ -213,9 +192,16 @@ impl Task for Handling {
                 self.handle(item);
             } else if self.queue.collect() == ROUND {
                 fsleep(Delta::from_millis(REST));
+            } else if let Some(due) = self.looks.take_due() {
+                match due {
+                    Due::Look(look) => self.look(look),
+                    Due::All => self.handle(Item::Reconcile),
+                }
             } else if self.queue.inbox().is_empty() {
                 // Buffers that found no memory find some later.
-                return self.queue.is_starved().then(|| msecs_to_jiffies(LATER));
+                let starved = self.queue.is_starved().then(|| msecs_to_jiffies(LATER));
+
+                return [starved, self.looks.next()].into_iter().flatten().min();
             }
         }
         // The system may want to be suspended, for which this has to pause.

@@ -114,6 +114,12 @@ pub struct Counters {
     pub failed_device_resets: Counter,
     /// Commands that the device has completed without a response, or with one that does not exist.
     pub bad_responses: Counter,
+    /// Commands that the driver has sent by itself, to find out which logical units there are.
+    pub own_commands: Counter,
+    /// Those among them that the device has not answered in time.
+    pub own_commands_unanswered: Counter,
+    /// Logical units that were removed because there was another one in their place.
+    pub replaced_units: Counter,
     /// Events that the device has reported.
     pub events: Counter,
     /// Events among them that do not exist.
@@ -149,6 +155,10 @@ impl Counters {
         self.device_resets.show(f, "device_resets")?;
         self.failed_device_resets.show(f, "failed_device_resets")?;
         self.bad_responses.show(f, "bad_responses")?;
+        self.own_commands.show(f, "own_commands")?;
+        self.own_commands_unanswered
+            .show(f, "own_commands_unanswered")?;
+        self.replaced_units.show(f, "replaced_units")?;
         self.events.show(f, "events")?;
         self.bad_events.show(f, "bad_events")?;
         self.missed_events.show(f, "missed_events")

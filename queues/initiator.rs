@@ -7,6 +7,7 @@ use super::{
         Layout,
         RingLimits, //
     },
+    own::OwnCommands,
     progress::Progress,
     recovery::Recovery,
     request::RequestQueue,
@@ -50,6 +51,7 @@ const ALONE: u32 = 30_000;
 const AMONG_OTHERS: u32 = 180_000;
 
 /// A SCSI initiator port: the request queues and the controlq of a device.
+#[pin_data]
 pub struct Initiator {
     shared: Arc<Shared>,
     /// Those that interrupt come first.
@@ -64,13 +66,15 @@ pub struct Initiator {
     listener: Arc<dyn Listener>,
     /// How often a command could not be put on a ring.
     unsent: Atomic<u64>,
+    #[pin]
+    own: OwnCommands,
 }
 
 /// Someone who wants to know of the logical units that are found.
 pub trait Listener: Send + Sync {
-    /// Called when a logical unit has been found. Process context; commands to the unit must not be
-    /// waited for.
-    fn found(&self, unit: &LogicalUnit);
+    /// Called when a logical unit has been found. Process context; commands that the midlayer sends to the unit
+    /// must not be waited for.
+    fn found(&self, initiator: &Initiator, unit: &LogicalUnit);
 }
 
 impl Initiator {
@@ -86,8 +90,8 @@ impl Initiator {
     ) -> Result<Arc<Self>> {
         let present = Atomic::new(queues.interrupt + queues.polled);
 
-        Ok(Arc::new(
-            Self {
+        Arc::pin_init(
+            pin_init!(Self {
                 shared,
                 requests,
                 present,
@@ -97,9 +101,10 @@ impl Initiator {
                 recovery,
                 listener,
                 unsent: Atomic::new(0),
-            },
+                own <- OwnCommands::new(),
+            }),
             GFP_KERNEL,
-        )?)
+        )
     }
 
     /// Returns the request queue of a hardware queue.
@@ -113,6 +118,16 @@ impl Initiator {
         };
 
         self.requests.get(index as usize).map(|queue| &**queue)
+    }
+
+    /// Returns the request queue that is there whatever becomes of the others. It interrupts.
+    pub(super) fn first_queue(&self) -> Option<&RequestQueue> {
+        self.requests.first().map(|queue| &**queue)
+    }
+
+    /// Returns the commands that the driver sends by itself.
+    pub(super) fn own(&self) -> &OwnCommands {
+        &self.own
     }
 
     /// Returns all request queues.
@@ -277,7 +292,7 @@ impl Driver for Initiator {
 
     fn found(&self, unit: &LogicalUnit) {
         self.recovery.forget(unit.target(), unit.lun());
-        self.listener.found(unit);
+        self.listener.found(self, unit);
     }
 
     #[inline]

@@ -9,13 +9,15 @@
 //! `life.rs` is the state that a device is in, and `recovery/` what becomes of commands that are not answered.
 //!
 //! `wire.rs` is the bytes, `response.rs` what the answers mean, `limits.rs` what the device may
-//! ask of the driver, `states.rs` the table of a device's states. These four know nothing of the kernel.
+//! ask of the driver, `states.rs` the table of a device's states, `sense.rs` sense data. These five know nothing of the kernel.
 //! `config.rs` reads what `limits.rs` is about.
 
+mod attentions;
 mod control;
 mod counters;
 mod initiator;
 mod life;
+mod own;
 mod progress;
 mod removal;
 mod request;
@@ -26,6 +28,7 @@ pub mod config;
 pub mod limits;
 pub mod recovery;
 pub mod response;
+pub mod sense;
 pub mod states;
 pub mod wire;
 
@@ -37,6 +40,10 @@ pub use self::{
         Listener, //
     },
     life::Life,
+    own::{
+        OwnAnswer,
+        OWN_DATA, //
+    },
     removal::Removal,
     request::RequestQueue,
     shared::Shared, //

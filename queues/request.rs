@@ -5,7 +5,12 @@
 use super::{
     initiator::Initiator,
     limits::Layout,
+    own::OwnCommand,
     response::Outcome,
+    sense::{
+        SenseCode,
+        KEY_UNIT_ATTENTION, //
+    },
     shared::Shared,
     wire::{
         Address,
@@ -27,6 +32,7 @@ use crate::{
         new_locked,
         AddError,
         Chain,
+        Either,
         Handler,
         Locked,
         Rest,
@@ -71,8 +77,11 @@ pub struct RequestQueue {
     shared: Arc<Shared>,
     polled: bool,
     #[pin]
-    ring: Locked<Virtqueue<Command<Initiator>>>,
+    ring: Locked<Virtqueue<Sent>>,
 }
+
+/// What is on the ring: a command of the midlayer, or one that the driver has sent by itself.
+type Sent = Either<Command<Initiator>, Arc<OwnCommand>>;
 
 impl RequestQueue {
     /// Makes a request queue that has no ring yet.
@@ -148,8 +157,10 @@ impl RequestQueue {
         let mut ring = self.ring.lock();
 
         command.as_ref().private().set_on_ring(true);
-        match ring.add(command, |command, chain| {
-            Self::describe(command, layout, chain)
+        match ring.add(Either::First(command), |sent, chain| {
+            if let Either::First(command) = sent {
+                Self::describe(command, layout, chain);
+            }
         }) {
             Ok(()) => {
                 if is_last {
@@ -160,11 +171,36 @@ impl RequestQueue {
                 }
                 Ok(())
             }
-            Err((command, error)) => {
+            Err((Either::First(command), error)) => {
                 command.as_ref().private().set_on_ring(false);
                 Err((command, error))
             }
+            // It is what was to be added.
+            Err((Either::Second(_), _)) => Ok(()),
         }
+    }
+
+    /// Sends a command of the driver's own to the device. Any context.
+    pub(super) fn send_own(
+        &self,
+        command: Arc<OwnCommand>,
+        layout: Layout,
+    ) -> Result<(), AddError> {
+        let rcu = rcu::read_lock();
+        let mut ring = self.ring.lock();
+
+        ring.add(Either::Second(command), |sent, chain| {
+            if let Either::Second(command) = sent {
+                command.describe(layout, chain);
+            }
+        })
+        .map_err(|(_, error)| error)?;
+
+        let notify = ring.prepare_notify(&rcu);
+
+        drop(ring);
+        notify.send();
+        Ok(())
     }
 
     /// Completes a command without sending it. If it is the last of a batch, the device is notified of those
@@ -259,17 +295,19 @@ impl RequestQueue {
 
     /// Takes all commands that the device has finished off the ring, and returns how many.
     #[inline]
-    fn take_all(
-        ring: &mut Virtqueue<Command<Initiator>>,
-        finished: &mut CommandList<Initiator>,
-    ) -> u32 {
+    fn take_all(ring: &mut Virtqueue<Sent>, finished: &mut CommandList<Initiator>) -> u32 {
         let mut count = 0;
 
         // The length is the device's word, and some devices always say 0.
-        while let Some((command, _len)) = ring.take_used() {
-            command.as_ref().private().set_on_ring(false);
-            finished.push(command);
-            count += 1;
+        while let Some((sent, _len)) = ring.take_used() {
+            match sent {
+                Either::First(command) => {
+                    command.as_ref().private().set_on_ring(false);
+                    finished.push(command);
+                    count += 1;
+                }
+                Either::Second(command) => command.end(true),
+            }
         }
         count
     }
@@ -319,7 +357,7 @@ impl RequestQueue {
             command.set_residual(header.residual);
         }
         if header.sense_len != 0 {
-            Self::take_sense(&mut command, header.sense_len);
+            self.take_sense(&mut command, header.sense_len);
         }
 
         let host = match Outcome::of_command(
@@ -357,10 +395,20 @@ impl RequestQueue {
     ///
     /// A device can claim more than it may write. What is behind that is zeroes.
     #[cold]
-    fn take_sense(command: &mut Command<Initiator>, len: u32) {
+    fn take_sense(&self, command: &mut Command<Initiator>, len: u32) {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let head = command.response().copy(ResponseHeader::SIZE);
 
         command.copy_sense(ResponseHeader::SIZE, len);
+        if let Some(code) = head.and_then(|head| SenseCode::decode(head, len)) {
+            let about = command.as_ref();
+
+            if let (KEY_UNIT_ATTENTION, Ok(target)) = (code.key, u8::try_from(about.target())) {
+                let lun = about.lun();
+
+                self.shared.attentions().note(Address { target, lun }, code);
+            }
+        }
         command
             .response_mut()
             .preset([0; size_of::<CommandResponse>()]);
@@ -386,7 +434,7 @@ impl RequestQueue {
 }
 
 impl Handler for RequestQueue {
-    type Token = Command<Initiator>;
+    type Token = Sent;
 
     fn virtqueue(&self) -> &Locked<Virtqueue<Self::Token>> {
         &self.ring
@@ -434,7 +482,11 @@ impl Handler for RequestQueue {
         Rest::More
     }
 
-    fn unused(&self, mut command: Self::Token) {
+    fn unused(&self, sent: Self::Token) {
+        let mut command = match sent {
+            Either::First(command) => command,
+            Either::Second(command) => return command.end(false),
+        };
         let status = if self.shared.life().is_gone() {
             HostStatus::NoConnect
         } else {

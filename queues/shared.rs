@@ -3,6 +3,7 @@
 //! What all queues of a device have in common.
 
 use super::{
+    attentions::Attentions,
     counters::Counters,
     life::Life,
     recovery::Healing,
@@ -36,6 +37,9 @@ pub struct Shared {
     life: Life,
     /// What an operator can see of it.
     counters: Counters,
+    /// What logical units have reported not long ago.
+    #[pin]
+    attentions: Attentions,
     /// Limits what the device can make the queues say.
     #[pin]
     complaints: RateLimit,
@@ -59,6 +63,7 @@ impl Shared {
                 order,
                 life <- Life::new(),
                 counters: Counters::default(),
+                attentions <- Attentions::new(),
                 complaints <- RateLimit::new(),
                 healing <- new_locked!(None, c"Shared::healing"),
             }),
@@ -90,6 +95,11 @@ impl Shared {
     /// Returns what is counted of the device.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Returns what logical units have reported not long ago.
+    pub fn attentions(&self) -> &Attentions {
+        &self.attentions
     }
 
     /// Returns whether something that the device has brought about may be told now. Any context.

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::virtio_glue::{
     DeviceBuffer,
+    EvenToken,
     Segments,
     Token, //
 };
@@ -128,7 +129,7 @@ pub struct Command<T: Driver> {
 unsafe impl<T: Driver> Send for Command<T> {}
 
 // SAFETY: While a command is on a virtqueue nobody touches what it owns, and the midlayer frees its
-// data and its area only after it was completed. Its address is unique.
+// data and its area only after it was completed. It is made again of its own address.
 unsafe impl<T: Driver> Token for Command<T> {
     #[inline]
     fn into_raw(self) -> NonNull<c_void> {
@@ -141,6 +142,9 @@ unsafe impl<T: Driver> Token for Command<T> {
         unsafe { Self::from_ptr(ptr.cast()) }
     }
 }
+
+// SAFETY: `struct scsi_cmnd` has pointers in it, so its alignment is even.
+unsafe impl<T: Driver> EvenToken for Command<T> {}
 
 impl<T: Driver> Command<T> {
     /// Makes the owned command of a C command.

@@ -21,6 +21,17 @@ void scsi_helper_try_vpd_pages(struct scsi_device *sdev)
 		sdev->try_vpd_pages = 1;
 }
 
+bool scsi_helper_supports_vpd(struct scsi_device *sdev)
+{
+	return scsi_device_supports_vpd(sdev);
+}
+
+void scsi_helper_skip_vpd(struct scsi_device *sdev)
+{
+	sdev->try_vpd_pages = 0;
+	sdev->skip_vpd_pages = 1;
+}
+
 void scsi_helper_renew(struct scsi_cmnd *cmd)
 {
 	cmd->jiffies_at_alloc = jiffies;

@@ -20,6 +20,8 @@ enum scsi_helper_mark {
 };
 
 void scsi_helper_try_vpd_pages(struct scsi_device *sdev);
+bool scsi_helper_supports_vpd(struct scsi_device *sdev);
+void scsi_helper_skip_vpd(struct scsi_device *sdev);
 void scsi_helper_support_events(struct scsi_device *sdev);
 void scsi_helper_condemn(struct scsi_device *sdev);
 void scsi_helper_set_offline(struct scsi_device *sdev);

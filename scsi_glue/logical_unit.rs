@@ -16,6 +16,7 @@ use kernel::{
         c_uint, //
     },
     prelude::*,
+    sync::rcu,
     time::Jiffies, //
 };
 
@@ -59,15 +60,26 @@ impl UnitEvent {
     }
 }
 
-/// How a command of the driver's own ended.
+/// A page of vital product data that the midlayer keeps of a logical unit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
-    /// The logical unit has carried it out.
-    Good,
-    /// There is no such target or logical unit.
-    NotThere,
-    /// Something else: the logical unit is there, or it cannot be told.
-    Other,
+pub enum VpdPage {
+    /// Unit Serial Number: `vpd_pg80`.
+    Serial,
+    /// Device Identification: `vpd_pg83`.
+    Identification,
+}
+
+/// What the midlayer thinks of a logical unit: `enum scsi_device_state`, as far as it makes a difference here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnitState {
+    /// It is being scanned.
+    New,
+    /// It takes commands, or is paused.
+    Online,
+    /// It was taken offline, by the user or by error handling, and takes no commands.
+    Offline,
+    /// It is being removed, or was.
+    Leaving,
 }
 
 /// A reference to a logical unit of a host: `struct scsi_device`.
@@ -79,12 +91,6 @@ pub struct LogicalUnit(NonNull<bindings::scsi_device>);
 
 // SAFETY: A device can be used and released from any thread.
 unsafe impl Send for LogicalUnit {}
-
-/// ILLEGAL REQUEST, the sense key of a command that a logical unit cannot carry out (SPC).
-const KEY_ILLEGAL_REQUEST: u8 = 0x05;
-
-/// LOGICAL UNIT NOT SUPPORTED: there is no such logical unit (SPC).
-const ASC_NOT_SUPPORTED: u8 = 0x25;
 
 /// The mark of a command that a driver sends by itself: `REQ_DRV`, which is for drivers to use.
 pub(super) const OWN: u32 = 1 << kernel::bindings::req_flag_bits___REQ_DRV;
@@ -128,9 +134,94 @@ impl LogicalUnit {
         c_uint::from(unsafe { (*self.0.as_ptr()).type_ }) == bindings::TYPE_ROM
     }
 
-    /// Asks it again for all that is known of it, its capacity included.
+    /// Returns the first byte of its INQUIRY data: peripheral qualifier and device type (SPC). Not before it was
+    /// added.
+    pub fn inquiry_byte(&self) -> Option<u8> {
+        // SAFETY: By the type invariant the device is valid. The data are set before it is added, and stay.
+        let inquiry = unsafe { (&raw const (*self.0.as_ptr()).inquiry).read_volatile() };
+        let inquiry = NonNull::new(inquiry)?;
+
+        // SAFETY: There are 36 bytes at least.
+        Some(unsafe { *inquiry.as_ptr() })
+    }
+
+    /// Copies what the midlayer has read of a page of vital product data, from its header on, to `to`, as far as there
+    /// is room. Returns how many bytes, or [`None`] if it has not read the page.
+    ///
+    /// Any context.
+    pub fn copy_vpd(&self, page: VpdPage, to: &mut [u8]) -> Option<usize> {
+        let _rcu = rcu::read_lock();
+
+        // SAFETY: By the type invariant the device is valid.
+        let place = unsafe {
+            match page {
+                VpdPage::Serial => &raw const (*self.0.as_ptr()).vpd_pg80,
+                VpdPage::Identification => &raw const (*self.0.as_ptr()).vpd_pg83,
+            }
+        };
+
+        // SAFETY: The field is valid. Others set it, for which they wait until a grace period has passed.
+        let vpd = NonNull::new(unsafe { place.read_volatile() })?.as_ptr();
+
+        // SAFETY: What the field points to is valid for as long as this is a read-side critical section, and has
+        // `len` bytes.
+        let data = unsafe {
+            core::slice::from_raw_parts(
+                (*vpd).data.as_ptr(),
+                usize::try_from((*vpd).len).unwrap_or(0),
+            )
+        };
+        let len = data.len().min(to.len());
+
+        to.get_mut(..len)?.copy_from_slice(data.get(..len)?);
+        Some(len)
+    }
+
+    /// Returns whether the midlayer reads its pages of vital product data.
+    pub fn has_vpd(&self) -> bool {
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::scsi_helper_supports_vpd(self.0.as_ptr()) }
+    }
+
+    /// Has the midlayer read no pages of vital product data of it any more.
+    ///
+    /// Process context, by whoever has just found it or is about to read it again.
+    pub fn skip_vpd(&self) {
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::scsi_helper_skip_vpd(self.0.as_ptr()) };
+    }
+
+    /// Returns what the midlayer thinks of its state, which may change at any time.
+    pub fn state(&self) -> UnitState {
+        // SAFETY: By the type invariant the device is valid. Others change the field at the same time.
+        let state = unsafe { (&raw const (*self.0.as_ptr()).sdev_state).read_volatile() };
+
+        match state {
+            bindings::scsi_device_state_SDEV_CREATED
+            | bindings::scsi_device_state_SDEV_CREATED_BLOCK => UnitState::New,
+            bindings::scsi_device_state_SDEV_CANCEL | bindings::scsi_device_state_SDEV_DEL => {
+                UnitState::Leaving
+            }
+            bindings::scsi_device_state_SDEV_OFFLINE
+            | bindings::scsi_device_state_SDEV_TRANSPORT_OFFLINE => UnitState::Offline,
+            _ => UnitState::Online,
+        }
+    }
+
+    /// Wakes it up, if it sleeps to save power, and keeps it awake until what this returns is dropped.
     ///
     /// Process context.
+    pub fn wake(&self) -> Awake<'_> {
+        // SAFETY: By the type invariant the device is valid.
+        let awake = unsafe { bindings::scsi_autopm_get_device(self.0.as_ptr()) } == 0;
+
+        // INVARIANT: On success the call above has counted this in.
+        Awake { unit: self, awake }
+    }
+
+    /// Asks it again for all that is known of it, its capacity included.
+    ///
+    /// Process context. Fails if it is not running, or asleep: see [`LogicalUnit::wake`].
     pub fn rescan(&self) -> Result {
         // SAFETY: By the type invariant the device is valid.
         to_result(unsafe { bindings::scsi_rescan_device(self.0.as_ptr()) })
@@ -160,17 +251,13 @@ impl LogicalUnit {
         unsafe { bindings::scsi_helper_condemn(self.0.as_ptr()) };
     }
 
-    /// Sends it a command without data, or with data from it, and waits for it: `timeout` jiffies,
-    /// and what error handling takes.
+    /// Has the midlayer send it a command without data, or with data from it, and waits for it: `timeout` jiffies,
+    /// and what error handling takes. What the logical unit reports on this occasion reaches the midlayer.
     ///
     /// Process context. `data` has to be memory of the kernel's linear mapping, as [`KVec`] and
-    /// [`KBox`] give.
-    pub fn execute(&self, cdb: &[u8; 16], data: &mut [u8], timeout: Jiffies) -> Answer {
-        let mut sense = bindings::scsi_sense_hdr::default();
-        let args = bindings::scsi_exec_args {
-            sshdr: &mut sense,
-            ..Default::default()
-        };
+    /// [`KBox`] give. Fails unless it was carried out.
+    pub fn execute(&self, cdb: &[u8; 16], data: &mut [u8], timeout: Jiffies) -> Result {
+        let args = bindings::scsi_exec_args::default();
         let len = c_uint::try_from(data.len()).unwrap_or(0);
         let buffer = if len == 0 {
             ptr::null_mut()
@@ -193,21 +280,10 @@ impl LogicalUnit {
             )
         };
 
-        // CAST: Host status in bits 16 to 23 of a result that is not negative.
-        let host = (result >> 16) as u32 & 0xff;
-
-        if result == 0 {
-            Answer::Good
-        } else if result < 0 {
-            Answer::Other
-        } else if host == bindings::scsi_host_status_DID_BAD_TARGET
-            || (sense.response_code & 0x70) == 0x70
-                && sense.sense_key == KEY_ILLEGAL_REQUEST
-                && sense.asc == ASC_NOT_SUPPORTED
-        {
-            Answer::NotThere
-        } else {
-            Answer::Other
+        match result {
+            0 => Ok(()),
+            1.. => Err(EIO),
+            _ => to_result(result),
         }
     }
 
@@ -217,6 +293,26 @@ impl LogicalUnit {
     pub fn remove(self) {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::scsi_remove_device(self.0.as_ptr()) };
+    }
+}
+
+/// Keeps a logical unit awake until it is dropped.
+///
+/// # Invariants
+///
+/// If `awake`, this is counted by the runtime power management of the unit.
+#[must_use = "it may sleep again at once"]
+pub struct Awake<'a> {
+    unit: &'a LogicalUnit,
+    awake: bool,
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        if self.awake {
+            // SAFETY: The device is valid, and by the type invariant this is counted in.
+            unsafe { bindings::scsi_autopm_put_device(self.unit.0.as_ptr()) };
+        }
     }
 }
 

@@ -46,9 +46,11 @@ pub use self::{
         Parameters, //
     },
     logical_unit::{
-        Answer,
+        Awake,
         LogicalUnit,
-        UnitEvent, //
+        UnitEvent,
+        UnitState,
+        VpdPage, //
     },
     status::{
         HostStatus,

@@ -32,6 +32,7 @@ mod jiffies;
 mod lock;
 mod rate_limit;
 mod resetter;
+mod token;
 mod virtqueue;
 mod virtqueues;
 mod worker;
@@ -63,10 +64,14 @@ pub use self::{
         ResetError,
         Resetter, //
     },
+    token::{
+        Either,
+        EvenToken,
+        Token, //
+    },
     virtqueue::{
         AddError,
         Notify,
-        Token,
         Virtqueue, //
     },
     virtqueues::{

@@ -6,7 +6,8 @@
 
 use super::{
     bindings,
-    chain::Chain, //
+    chain::Chain,
+    token::Token, //
 };
 use core::{
     marker::PhantomData,
@@ -19,46 +20,11 @@ use core::{
 use kernel::{
     ffi::{
         c_int,
-        c_uint,
-        c_void, //
+        c_uint, //
     },
     prelude::*,
     sync::rcu, //
 };
-
-/// An object that can be on a virtqueue, together with the memory that it owns.
-///
-/// # Safety
-///
-/// - `into_raw` must give out a pointer that is unique among the tokens in existence, and
-///   `from_raw` must give back the same token for it.
-/// - All memory that can be borrowed from a `&Self` as a piece of a [`Chain`] must stay valid and
-///   in place from `into_raw` until the token has come back from `from_raw` and is dropped.
-pub unsafe trait Token: Send + Sized {
-    /// Makes a pointer of the token, which then owns it.
-    fn into_raw(self) -> NonNull<c_void>;
-
-    /// Makes the token again.
-    ///
-    /// # Safety
-    ///
-    /// `ptr` must come from `into_raw`, and this must be called only once for it.
-    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self;
-}
-
-// SAFETY: A box's address is unique while it is allocated, and what it owns stays in place until
-// it is dropped or moved out of, for which one needs the box.
-unsafe impl<T: Send + 'static> Token for KBox<T> {
-    fn into_raw(self) -> NonNull<c_void> {
-        // SAFETY: A box is never null.
-        unsafe { NonNull::new_unchecked(KBox::into_raw(self).cast()) }
-    }
-
-    unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
-        // SAFETY: By the safety requirements of this function, `ptr` comes from `KBox::into_raw`.
-        unsafe { KBox::from_raw(ptr.as_ptr().cast()) }
-    }
-}
 
 /// Why a buffer could not be added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

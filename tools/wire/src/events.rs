@@ -2,5 +2,7 @@
 
 //! `events/` of the module.
 
+#[path = "../../../events/vpd.rs"]
+pub mod vpd;
 #[path = "../../../events/wire.rs"]
 pub mod wire;

@@ -8,6 +8,8 @@ pub mod adjustments;
 pub mod limits;
 #[path = "../../../queues/response.rs"]
 pub mod response;
+#[path = "../../../queues/sense.rs"]
+pub mod sense;
 #[path = "../../../queues/states.rs"]
 pub mod states;
 #[path = "../../../queues/wire.rs"]
