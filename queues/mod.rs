@@ -15,6 +15,7 @@
 mod attentions;
 mod control;
 mod counters;
+mod finish;
 mod initiator;
 mod life;
 mod own;

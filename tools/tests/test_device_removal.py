@@ -112,7 +112,7 @@ def next_disk_appears(bus: Bus, former: int) -> None:
 
 @pytest.mark.parametrize("missed", [False, True], ids=["told", "missed"])
 def test_a_disk_that_was_set_offline(bus: Bus, missed: bool) -> None:
-    """Whoever prepares a detach sets it offline first. It goes all the same, also if the events were missed."""
+    """Whoever prepares a detach sets it offline first. It goes all the same, also if events were missed."""
     former = bus.sequence()
     bus.set_offline()
     if missed:
@@ -175,7 +175,7 @@ def test_a_disk_that_does_not_answer(bus: Bus) -> None:
 
 @pytest.mark.parametrize("later", [0.1, 1.0])
 def test_a_removal_that_is_announced_early(bus: Bus, later: float) -> None:
-    """Some devices say that a unit is gone before it is: it goes, and does not come back for the time between."""
+    """Some devices say that a unit is gone before it is: it goes, and does not come back in between."""
     former = bus.sequence()
     seen = []
     bus.event(REMOVED)
@@ -193,7 +193,7 @@ def test_a_removal_that_is_announced_early(bus: Bus, later: float) -> None:
 
 
 def test_a_removal_that_was_not_meant(bus: Bus) -> None:
-    """By LUN 0 the device can mean another unit of the target. What is still there comes back, as a new disk."""
+    """By LUN 0 the device can mean another unit of the target. What is still there comes back, a new disk."""
     former = bus.sequence()
     bus.add((1, 1))
     bus.settles(STAYS, GOES, (1, 1))

@@ -69,6 +69,31 @@ def test_a_target_goes_with_its_last_unit(shared: Guest) -> None:
     expect(shared, before)
 
 
+@pytest.mark.parametrize("lun", [0, 4])
+def test_a_swap_while_the_guest_stands_still(shared: Guest, lun: int) -> None:
+    """Both events come at once, and what they are about answers already. The next disk has nothing of the
+    former one, neither its node nor its data in the page cache."""
+    before = list(shared.disks)
+    old = shared.add_disk(Disk(3, lun, 8 * MEGABYTE))
+    expect(shared, [*before, old])
+    node = shared.node(old)
+    shared.run(f"dd if=/dev/zero bs=64k count=4 | tr '\\0' A | dd of={node} oflag=direct", check=True)
+    assert shared.out(f"dd if={node} bs=4k count=16 2>/dev/null | tr -d A | wc -c") == "0"
+    sequence = f"cat /sys/bus/scsi/devices/{shared.address(old)}/block/*/diskseq"
+    former = int(shared.out(sequence))
+
+    shared.qmp("stop")
+    shared.remove_disk(old)
+    new = shared.add_disk(Disk(3, lun, 8 * MEGABYTE))
+    shared.qmp("cont")
+    shared.wait_until(f"test $({sequence} || echo 0) -gt {former}", 20)
+    expect(shared, [*before, new])
+    node = shared.node(new)
+    assert shared.out(f"dd if={node} bs=4k count=16 2>/dev/null | tr -d '\\0' | wc -c") == "0"
+    shared.remove_disk(new)
+    expect(shared, before)
+
+
 def test_a_unit_that_is_replaced_is_seen_as_it_is(shared: Guest) -> None:
     before = list(shared.disks)
     old = shared.add_disk(Disk(3, 4, 8 * MEGABYTE))
