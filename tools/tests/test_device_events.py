@@ -271,5 +271,89 @@ def test_any_order_of_plug_and_unplug(bus: Bus, seed: int) -> None:
     bus.expect(START, 120)
 
 
+BROKEN: dict[str, dict[str, object]] = {
+    "hardware error": {"status": "check_condition", "sense": {"key": 4, "asc": 0x44}},
+    "failure": {"response": "failure"},
+}
+# What a file system says that cannot be read or written, and the block layer.
+UNREADABLE = (
+    r"(EXT4-fs|JBD2|Aborting journal).* sd[a-z]",
+    r"Buffer I/O error on dev sd",
+    r"critical target error",
+)
+
+
+@pytest.mark.parametrize("lun", [0, 1])
+@pytest.mark.parametrize("way", BROKEN)
+def test_a_mounted_disk_that_fails_for_a_while_stays(bus: Bus, way: str, lun: int) -> None:
+    """All that it is sent fails, INQUIRY as well, while the device reports all kinds of things: that it may
+    be new, that its neighbour was removed, that events were lost. What fails is not what is not there."""
+    device, guest, other = bus.device, bus.guest, 1 - lun
+    for each in (0, 1):
+        device("add_unit", unit={"target": 8, "lun": each, "size": "8M"})
+    bus.expect(START | {(8, 0), (8, 1)})
+    node = bus.node(8, lun)
+    number = f"/sys/block/{node[5:]}/diskseq"
+    before = guest.out(f"cat {number}")
+    guest.run(
+        f"mkfs.ext4 -q {node} && mount -o noatime {node} /mnt && "
+        "head -c 256k /dev/urandom >/mnt/file && sync && cp /mnt/file /tmp/file",
+        check=True,
+    )
+    read = "echo 3 >/proc/sys/vm/drop_caches; cmp /mnt/file /tmp/file"
+    guest.run(read, check=True)
+    with guest.allowing(*UNREADABLE):
+        mark = device.mark()
+        device.rule("broken", {"target": 8, "lun": lun}, **BROKEN[way])
+        assert guest.run(read).rc != 0
+        bus.event(TRANSPORT_RESET, RESCAN, target=8, lun=lun)
+        device("remove_unit", target=8, lun=other, event=False)
+        bus.event(TRANSPORT_RESET, REMOVED, target=8, lun=other)
+        bus.expect(START | {(8, lun)})
+        # Nothing but the loss of events tells of this one, and this one comes after the others.
+        device("add_unit", unit={"target": 9, "lun": 2, "size": "4M"}, event=False)
+        device("event", event=0, missed=True, wait=True)
+        bus.expect(START | {(8, lun), (9, 2)})
+        device("remove_unit", target=9, lun=2)
+        bus.expect(START | {(8, lun)})
+        asked = device.since(mark, "request", name="INQUIRY", unit=f"8:{lun}")
+        device("remove_rule", name="broken")
+    assert asked, "nobody has looked for it"
+    assert guest.out(f"cat {number}") == before
+    # What it was asked for while it failed may be all that is known of it.
+    guest.run(f"echo 1 >/sys/block/{node[5:]}/device/rescan", check=True)
+    guest.run(read, check=True)
+    guest.run("cp /tmp/file /mnt/new && sync && umount /mnt && e2fsck -fn " + node, check=True)
+    device("remove_unit", target=8, lun=lun)
+    bus.expect(START)
+
+
+REPORTS: dict[str, dict[str, object]] = {
+    "it may be new": {"event": TRANSPORT_RESET, "reason": RESCAN, "target": 0, "lun": 1},
+    "events were lost": {"event": 0, "missed": True},
+}
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_disk_that_fails_for_a_while_keeps_its_size(bus: Bus, report: str) -> None:
+    """A capacity that cannot be read is no capacity of 0, with which a mounted file system is lost."""
+    device, guest = bus.device, bus.guest
+    node = bus.node(0, 1)
+    read = f"dd if={node} of=/dev/null bs=4k count=1 iflag=direct"
+    size = guest.out(f"cat /sys/block/{node[5:]}/size")
+    with guest.allowing(*UNREADABLE):
+        device.rule("broken", {"target": 0, "lun": 1}, **BROKEN["hardware error"])
+        assert guest.run(read).rc != 0
+        device("event", **REPORTS[report], wait=True)
+        # What is reported next is handled next.
+        device("add_unit", unit={"target": 9, "lun": 2, "size": "4M"})
+        bus.expect(START | {(9, 2)})
+        device("remove_unit", target=9, lun=2)
+        bus.expect(START)
+        device("remove_rule", name="broken")
+    assert guest.out(f"cat /sys/block/{node[5:]}/size") == size
+    guest.run(read, check=True)
+
+
 def test_the_driver_kept_to_the_rules(bus: Bus) -> None:
     assert bus.device.lines("violation") == []
