@@ -189,6 +189,43 @@ def test_data_that_is_changed(shared: Shared) -> None:
     shared.device("remove_rule", name="bad")
 
 
+# ATA PASS-THROUGH of IDENTIFY DEVICE with CK_COND, which asks for the registers whether it failed or not.
+PASS_THROUGH = {
+    "ATA_PASS_THROUGH_16": "85 08 2e 00 00 00 01 00 00 00 00 00 00 00 ec 00",
+    "ATA_PASS_THROUGH_12": "a1 08 2e 00 01 00 00 00 00 ec 00 00",
+}
+# RECOVERED ERROR, 00/1D, and the ATA Status Return descriptor (SAT).
+REGISTERS = "72 01 00 1d 00 00 00 0e 09 0c 00 12 34 56 78 9a bc de f0 17 40 50"
+
+
+@pytest.mark.parametrize("name", PASS_THROUGH)
+def test_sense_data_of_a_command_that_succeeded(shared: Shared, name: str) -> None:
+    """It gets to the user to the last byte, and so does the data; nothing is logged or sent again."""
+    cdb = PASS_THROUGH[name]
+    data = bytes(range(256)) * 2
+    lines = len(shared.guest.dmesg())
+    mark = shared.device.mark()
+    shared.device.rule(
+        "it",
+        {"opcode": int(cdb[:2], 16)},
+        execute=False,
+        data=data.hex(),
+        status="check_condition",
+        sense=REGISTERS,
+    )
+    result = shared.guest.run(f"sg_raw -vvv -t 40 -r 512 -o /tmp/ata /dev/sg0 {cdb}")
+    shared.device("remove_rule", name="it")
+    said = result.stdout + result.stderr
+    assert result.rc == 21, said  # recovered error
+    shown = re.search(r"Sense (?:Buffer|Information|data).*?in hex[^\n]*\n((?:[ 0-9a-f]+\n)+)", said, re.I)
+    assert shown, said
+    assert REGISTERS in re.sub(r"\s+", " ", shown[1]), said
+    assert shared.guest.pull("/tmp/ata") == data
+    assert len(shared.device.since(mark, "answer", rule="it")) == 1
+    assert shared.device.since(mark, "tmf") == []
+    assert len(shared.guest.dmesg()) == lines, shared.guest.dmesg()[lines:]
+
+
 def test_no_rule_was_broken(shared: Shared) -> None:
     assert shared.device.lines("violation") == []
     statistics = shared.device("stats")

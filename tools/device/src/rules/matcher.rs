@@ -8,6 +8,9 @@ use super::{Code, Several};
 use crate::scsi::opcodes;
 use crate::wire::tmf;
 
+/// What `page` has for the standard INQUIRY data, which is no page.
+const STANDARD_DATA: u16 = 256;
+
 /// Kinds of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,6 +42,8 @@ pub struct MatchConfig {
     pub opcode: Option<Several<Code>>,
     /// TMF subtypes, as numbers or names like "abort_task".
     pub subtype: Option<Several<Code>>,
+    /// INQUIRY for this page of vital product data, or, with [`STANDARD_DATA`], for the standard data.
+    pub page: Option<u16>,
     /// First and last block; commands that touch one of them fit.
     pub lba: Option<[u64; 2]>,
     /// Only the nth request that fits, counted from 1.
@@ -99,6 +104,12 @@ impl Match {
         if config.on != On::Tmf && config.subtype.is_some() {
             return Err("subtype is for on = \"tmf\"".into());
         }
+        if !command && config.page.is_some() {
+            return Err("page is for on = \"command\"".into());
+        }
+        if config.page.is_some_and(|page| page > STANDARD_DATA) {
+            return Err("page is 0 to 255, or 256 for the standard data".into());
+        }
         if config.nth == Some(0) || config.every == Some(0) || config.times == Some(0) {
             return Err("nth, every and times count from 1".into());
         }
@@ -154,6 +165,9 @@ impl Match {
                 .subtypes
                 .as_ref()
                 .is_none_or(|subtypes| subtypes.contains(&request.subtype))
+            && config
+                .page
+                .is_none_or(|page| inquiry_page(request.cdb) == Some(page))
             && config.lba.is_none_or(|[first, last]| {
                 request.range.is_some_and(|(lba, blocks)| {
                     lba <= last && first < lba.saturating_add(blocks.max(1))
@@ -186,6 +200,15 @@ impl Match {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// What an INQUIRY asks for; [`None`] if the command is another.
+fn inquiry_page(cdb: &[u8]) -> Option<u16> {
+    match cdb {
+        [0x12, evpd, page, ..] if evpd & 1 != 0 => Some((*page).into()),
+        [0x12, _, _, ..] => Some(STANDARD_DATA),
+        _ => None,
     }
 }
 
@@ -245,6 +268,24 @@ mod tests {
     }
 
     #[test]
+    fn inquiries_are_told_apart() {
+        let cdbs: [&[u8]; 4] = [
+            READ.cdb,
+            &[0x12, 0, 0, 0, 36, 0],
+            &[0x12, 1, 0, 0, 4, 0],
+            &[0x12, 1, 0x83, 0, 4, 0],
+        ];
+        for (text, fits) in [
+            ("page = 256", [false, true, false, false]),
+            ("page = 0", [false, false, true, false]),
+            ("page = 0x83", [false, false, false, true]),
+        ] {
+            let applies = cdbs.map(|cdb| matcher(text).applies(&Request { cdb, ..READ }));
+            assert_eq!(applies, fits, "{text}");
+        }
+    }
+
+    #[test]
     fn counts_choose() {
         let times = |text: &str| {
             let mut matcher = matcher(text);
@@ -277,6 +318,8 @@ mod tests {
         assert!(refused("on = \"tmf\"\nsubtype = \"abort\"").contains("none of abort_task"));
         assert!(refused("nth = 0").contains("from 1"));
         assert!(refused("lba = [2, 1]").contains("first"));
+        assert!(refused("page = 257").contains("0 to 255"));
+        assert!(refused("on = \"tmf\"\npage = 0").contains("on = \"command\""));
         assert!(refused("probability = 1.5").contains("between 0 and 1"));
     }
 }
