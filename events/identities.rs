@@ -2,29 +2,111 @@
 
 //! What logical units said of themselves when they were found.
 
-use super::vpd::Page;
-use crate::scsi_glue::{
-    LogicalUnit,
-    VpdPage, //
+use super::vpd::{
+    self,
+    Identity,
+    Page,
+    PAGE_LEN, //
+};
+use crate::queues::{
+    wire::Address,
+    Initiator,
+    OwnAnswer, //
 };
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::Mutex, //
+    sync::Mutex,
+    time::Jiffies, //
 };
 
-/// The most of a page that is kept, in bytes.
-pub(super) const PAGE_MAX: usize = crate::queues::OWN_DATA;
+/// A page of vital product data, from its header on.
+#[derive(Default)]
+pub(super) enum Reading {
+    /// It could not be read.
+    #[default]
+    Unknown,
+    /// The logical unit does not have it.
+    Missing,
+    /// It has it.
+    Page(KVec<u8>),
+}
 
-/// A page of vital product data, from its header on. Empty if the logical unit did not have it, or it was not read.
-pub(super) type Bytes = KVec<u8>;
+impl Reading {
+    /// Asks a logical unit for a page.
+    ///
+    /// Process context. The midlayer need not know the unit.
+    pub(super) fn of(
+        initiator: &Initiator,
+        address: Address,
+        page: Page,
+        patience: Jiffies,
+    ) -> Self {
+        let Ok(mut bytes) = KVec::from_elem(0, PAGE_LEN.into(), GFP_KERNEL) else {
+            return Self::Unknown;
+        };
+
+        match initiator.execute(address, &page.inquiry(), &mut bytes, patience) {
+            OwnAnswer::Good(len) => {
+                bytes.truncate(len);
+                Self::Page(bytes)
+            }
+            OwnAnswer::Refused => Self::Missing,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Returns the bytes, none if there are none.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Page(bytes) => bytes,
+            Self::Unknown | Self::Missing => &[],
+        }
+    }
+}
+
+/// The pages that tell one logical unit from another.
+#[derive(Default)]
+pub(super) struct Pages {
+    pub(super) serial: Reading,
+    pub(super) identification: Reading,
+}
+
+impl Pages {
+    /// Asks a logical unit for them, as far as they are on its list of pages.
+    ///
+    /// Process context.
+    pub(super) fn of(
+        initiator: &Initiator,
+        address: Address,
+        list: &Reading,
+        patience: Jiffies,
+    ) -> Self {
+        let read = |page| match vpd::has_page(list.bytes(), page) {
+            Some(true) => Reading::of(initiator, address, page, patience),
+            Some(false) => Reading::Missing,
+            None => Reading::Unknown,
+        };
+
+        Self {
+            serial: read(Page::Serial),
+            identification: read(Page::Identification),
+        }
+    }
+
+    /// Returns what there is to compare.
+    fn identity(&self) -> Identity<'_> {
+        Identity {
+            serial: self.serial.bytes(),
+            identification: self.identification.bytes(),
+        }
+    }
+}
 
 /// What a logical unit said of itself.
-struct Identity {
-    target: u32,
-    lun: u64,
-    serial: Bytes,
-    identification: Bytes,
+struct Known {
+    address: Address,
+    pages: Pages,
 }
 
 /// What logical units said of themselves when they were found.
@@ -34,7 +116,7 @@ struct Identity {
 #[pin_data]
 pub(super) struct Identities {
     #[pin]
-    units: Mutex<KVec<Identity>>,
+    units: Mutex<KVec<Known>>,
 }
 
 impl Identities {
@@ -45,72 +127,42 @@ impl Identities {
         })
     }
 
-    /// Keeps what the midlayer has read of a logical unit, unless something is kept already.
+    /// Keeps what a logical unit says that was just found. If there is no memory, nothing is known of it.
     ///
-    /// Process context. Fails with [`ENOMEM`].
-    pub(super) fn keep(&self, unit: &LogicalUnit) -> Result {
-        let (target, lun) = (unit.target(), unit.lun());
+    /// Process context.
+    pub(super) fn keep(&self, address: Address, pages: Pages) {
         let mut units = self.units.lock();
 
-        if units
-            .iter()
-            .any(|one| (one.target, one.lun) == (target, lun))
-        {
-            return Ok(());
-        }
-
-        let identity = Identity {
-            target,
-            lun,
-            serial: read(unit, VpdPage::Serial)?,
-            identification: read(unit, VpdPage::Identification)?,
-        };
-
-        Ok(units.push(identity, GFP_KERNEL)?)
+        units.retain(|known| known.address != address);
+        let _ = units.push(Known { address, pages }, GFP_KERNEL);
     }
 
     /// Forgets what the logical unit at an address said.
     ///
     /// Process context.
-    pub(super) fn forget(&self, target: u32, lun: u64) {
-        self.units
-            .lock()
-            .retain(|one| (one.target, one.lun) != (target, lun));
+    pub(super) fn forget(&self, address: Address) {
+        self.units.lock().retain(|known| known.address != address);
     }
 
-    /// Returns what a logical unit said of itself when it was found, from the header of the page on. It is empty if
-    /// the unit did not have the page, or it was not read.
+    /// Returns whether what the logical unit at an address says now is said by another than the one that was found
+    /// there. What could not be read when it was found is kept from now on.
     ///
-    /// Process context. Fails with [`ENOMEM`].
-    pub(super) fn page(&self, unit: &LogicalUnit, page: Page) -> Result<Bytes> {
-        let mut copy = KVec::new();
+    /// Process context.
+    pub(super) fn differ(&self, address: Address, now: Pages) -> bool {
+        let mut units = self.units.lock();
+        let Some(known) = units.iter_mut().find(|known| known.address == address) else {
+            return false;
+        };
+        let differs = known.pages.identity().differs(&now.identity());
 
-        self.keep(unit)?;
-        if let Some(identity) = self
-            .units
-            .lock()
-            .iter()
-            .find(|one| (one.target, one.lun) == (unit.target(), unit.lun()))
-        {
-            let bytes: &[u8] = match page {
-                Page::List => &[],
-                Page::Serial => &identity.serial,
-                Page::Identification => &identity.identification,
-            };
-
-            copy.extend_from_slice(bytes, GFP_KERNEL)?;
+        if !differs {
+            if let Reading::Unknown = known.pages.serial {
+                known.pages.serial = now.serial;
+            }
+            if let Reading::Unknown = known.pages.identification {
+                known.pages.identification = now.identification;
+            }
         }
-        Ok(copy)
+        differs
     }
-}
-
-/// Copies what the midlayer has read of a page.
-fn read(unit: &LogicalUnit, page: VpdPage) -> Result<Bytes> {
-    let mut bytes = KVec::from_elem(0, PAGE_MAX, GFP_KERNEL)?;
-    let len = unit.copy_vpd(page, &mut bytes).unwrap_or(0);
-    let mut kept = KVec::new();
-
-    // Most are much shorter than what there was room for.
-    kept.extend_from_slice(bytes.get(..len).unwrap_or(&[]), GFP_KERNEL)?;
-    Ok(kept)
 }

@@ -32,18 +32,29 @@ const ALL: u32 = 5_000;
 pub(super) enum Why {
     /// The device has said that a logical unit is there, and it did not answer yet.
     Announced,
-    /// The device has said that LUN 0 is gone, by which it can mean that something else of the target is.
+    /// The device has said that a logical unit is gone; by LUN 0 it can mean that something else of the target is.
     Removed,
+    /// The logical unit was in trouble when the device reported something of it.
+    Troubled,
 }
 
 impl Why {
-    /// Returns how long to wait before each time, in milliseconds.
-    const fn delays(self) -> &'static [u32] {
-        match self {
+    /// Returns how long to wait before a look, of which there were `attempt` before, in milliseconds.
+    fn delay(self, attempt: usize) -> Option<u32> {
+        let delays: &[u32] = match self {
             Self::Announced => &[500, 2_000, 5_000],
             // A unit that announces early that it goes must not be found once more before it does.
             Self::Removed => &[2_000, 10_000],
-        }
+            // Trouble ends, or the unit does.
+            Self::Troubled => {
+                return [2_000, 5_000, 10_000]
+                    .get(attempt)
+                    .copied()
+                    .or(Some(30_000))
+            }
+        };
+
+        delays.get(attempt).copied()
     }
 }
 
@@ -98,16 +109,11 @@ impl Looks {
 
     /// Adds a look, unless it was looked at often enough. What waits for the same address is not needed any more.
     pub(super) fn add(&self, look: Look) {
-        let Some(delay) = look.why.delays().get(look.attempt) else {
+        let Some(delay) = look.why.delay(look.attempt) else {
             return;
         };
         let mut waiting = self.waiting.lock();
-        let [places @ .., all] = &mut *waiting;
-        let wait = |due, delay| Waiting {
-            due,
-            since: Stamp::now(),
-            delay: msecs_to_jiffies(delay),
-        };
+        let [places @ .., _] = &mut *waiting;
 
         for place in places.iter_mut() {
             place.take_if(
@@ -115,11 +121,30 @@ impl Looks {
             );
         }
         match places.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = Some(wait(Due::Look(look), *delay)),
+            Some(place) => {
+                *place = Some(Waiting {
+                    due: Due::Look(look),
+                    since: Stamp::now(),
+                    delay: msecs_to_jiffies(delay),
+                });
+            }
             None => {
-                all.get_or_insert(wait(Due::All, ALL));
+                drop(waiting);
+                self.add_all();
             }
         }
+    }
+
+    /// Adds a look at everything.
+    pub(super) fn add_all(&self) {
+        let mut waiting = self.waiting.lock();
+        let [.., all] = &mut *waiting;
+
+        all.get_or_insert(Waiting {
+            due: Due::All,
+            since: Stamp::now(),
+            delay: msecs_to_jiffies(ALL),
+        });
     }
 
     /// Takes what is due.

@@ -3,14 +3,18 @@
 //! The eventq itself.
 
 use super::{
-    identities::Identities,
+    identities::{
+        Identities,
+        Pages, //
+    },
     inbox::{
         Inbox,
         Item, //
     },
     units::{
         address_of,
-        check_vpd, //
+        check_list,
+        patience, //
     },
     wire::{
         Event,
@@ -63,6 +67,9 @@ const BUFFERS: usize = 16;
 /// is asked, be reset for it, and so be asked again.
 const RENEWALS: (u32, u32) = (5, 600);
 
+/// How many logical units are replaced by others at the most, in how many seconds.
+const REPLACEMENTS: (u32, u32) = (256, 600);
+
 /// How many events are taken at a time.
 pub(super) const ROUND: usize = 4 * BUFFERS;
 
@@ -90,6 +97,9 @@ pub struct EventQueue {
     /// Limits how often notifications are asked for again.
     #[pin]
     renewals: RateLimit,
+    /// Limits how often logical units are replaced by others.
+    #[pin]
+    replacements: RateLimit,
     /// Whether a buffer found no memory on its way to the device.
     starved: Flag,
     /// Whether events are not handled any more.
@@ -118,6 +128,7 @@ impl EventQueue {
                 identities <- Identities::new(),
                 worker <- new_locked!(None, c"EventQueue::worker"),
                 renewals <- RateLimit::of(RENEWALS.0, RENEWALS.1),
+                replacements <- RateLimit::of(REPLACEMENTS.0, REPLACEMENTS.1),
                 starved: Flag::default(),
                 stopped: Flag::default(),
             }),
@@ -145,6 +156,11 @@ impl EventQueue {
     /// Returns whether notifications may be asked for again.
     pub(super) fn may_renew(&self) -> bool {
         self.renewals.pass()
+    }
+
+    /// Returns whether a logical unit may be replaced by another.
+    pub(super) fn may_replace(&self) -> bool {
+        self.replacements.pass()
     }
 
     /// Returns what logical units said of themselves when they were found.
@@ -296,9 +312,14 @@ impl EventQueue {
 
 impl Listener for EventQueue {
     fn found(&self, initiator: &Initiator, unit: &LogicalUnit) {
-        self.identities.forget(unit.target(), unit.lun());
-        check_vpd(initiator, unit);
-        if let (true, Some(address)) = (unit.is_mmc(), address_of(unit)) {
+        let Some(address) = address_of(unit) else {
+            return;
+        };
+        let list = check_list(initiator, unit, address);
+        let pages = Pages::of(initiator, address, &list, patience());
+
+        self.identities.keep(address, pages);
+        if unit.is_mmc() {
             self.add(Item::Subscribe(address));
         }
     }

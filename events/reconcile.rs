@@ -17,9 +17,6 @@ use crate::scsi_glue::{
 };
 use kernel::prelude::*;
 
-/// TEST UNIT READY (SPC).
-pub(super) const TEST_UNIT_READY: [u8; 16] = [0; 16];
-
 /// The length of an event that a MMC unit reports, in bytes (MMC).
 const MMC_EVENT_LEN: u8 = 8;
 
@@ -50,29 +47,25 @@ impl Handling {
         let renew = self.queue.may_renew();
         let resets = self.queue.shared().life().resets();
 
-        for unit in self.host.logical_units() {
+        for unit in self.units(None) {
             if self.queue.is_stopped() {
                 return;
             }
-            // Somebody is about to add it, or to remove it.
-            if matches!(unit.state(), UnitState::New | UnitState::Leaving) {
-                continue;
-            }
-            // To ask a unit that is in trouble for more costs the others another reset, and finds out nothing.
-            if self.is_in_trouble(&unit) {
-                continue;
-            }
             if let Some((unit, Finding::Same | Finding::Unknown)) = self.check(unit) {
+                // What the midlayer asks a unit that is in trouble has to be recovered, too.
                 if unit.state() == UnitState::Online && !self.is_in_trouble(&unit) {
                     self.refresh(&unit, renew);
                 }
+                self.read_again_when_well(&unit, 0);
             }
             // A reset has this begin again.
             if self.queue.shared().life().resets() != resets {
                 return;
             }
         }
-        self.host.scan();
+        if !self.queue.is_stopped() {
+            self.host.scan();
+        }
     }
 
     /// Has a logical unit say what has changed, and reads it again. `renew` is whether to ask for its
@@ -86,9 +79,6 @@ impl Handling {
         if let (true, Some(address)) = (renew && unit.is_mmc(), address_of(unit)) {
             self.subscribe(address);
         }
-
-        // The midlayer sees the unit attentions that are pending.
-        let _ = unit.execute(&TEST_UNIT_READY, &mut [], timeout);
 
         if unit.is_mmc() && !self.is_in_trouble(unit) {
             if let Ok(mut data) = KVec::from_elem(0, MMC_EVENT_LEN.into(), GFP_KERNEL) {
@@ -104,9 +94,6 @@ impl Handling {
                     unit.tell(UnitEvent::MediaChange);
                 }
             }
-        }
-        if !self.is_in_trouble(unit) {
-            let _ = self.read_again(unit);
         }
     }
 }

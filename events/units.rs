@@ -3,6 +3,10 @@
 //! What is done about one logical unit, or those of one target.
 
 use super::{
+    identities::{
+        Pages,
+        Reading, //
+    },
     looks::{
         Look,
         Why, //
@@ -12,8 +16,7 @@ use super::{
         Page,
         Presence,
         INQUIRY,
-        INQUIRY_LEN,
-        PAGE_LIST_LEN, //
+        INQUIRY_LEN, //
     },
     worker::Handling, //
 };
@@ -38,6 +41,9 @@ use kernel::{
         Jiffies, //
     },
 };
+
+/// TEST UNIT READY (SPC).
+pub(super) const TEST_UNIT_READY: [u8; 16] = [0; 16];
 
 /// How long a logical unit gets to answer what the driver wants to know, in milliseconds.
 const PATIENCE: u32 = 5_000;
@@ -70,32 +76,33 @@ pub(super) fn address_of(unit: &LogicalUnit) -> Option<Address> {
     })
 }
 
-/// Has the midlayer leave the pages of vital product data of a logical unit alone if their list is malformed: it asks
-/// for all that is on it, again and again, and lets nobody else add or remove a unit of the host meanwhile.
+/// Reads the list of pages of vital product data of a logical unit, and has the midlayer leave the pages alone if it is
+/// malformed: it asks for all that is on it, again and again, and lets nobody else add or remove a unit of the host
+/// meanwhile. Returns the list.
 ///
 /// Process context, before the midlayer reads the pages.
-pub(super) fn check_vpd(initiator: &Initiator, unit: &LogicalUnit) {
-    let mut list = [0; PAGE_LIST_LEN as usize];
-    let (true, Some(address)) = (unit.has_vpd(), address_of(unit)) else {
-        return;
-    };
-    let cdb = Page::List.inquiry(PAGE_LIST_LEN.into());
-
-    if let OwnAnswer::Good(len) = initiator.execute(address, &cdb, &mut list, patience()) {
-        if !vpd::is_list_plausible(list.get(..len).unwrap_or(&list)) {
-            let shared = initiator.shared();
-
-            unit.skip_vpd();
-            if shared.may_complain() {
-                dev_warn!(
-                    shared.dev(),
-                    "target {} lun {}: the list of VPD pages is malformed: none of them is read\n",
-                    address.target,
-                    address.lun
-                );
-            }
-        }
+pub(super) fn check_list(initiator: &Initiator, unit: &LogicalUnit, address: Address) -> Reading {
+    if !unit.has_vpd() {
+        return Reading::Missing;
     }
+
+    let list = Reading::of(initiator, address, Page::List, patience());
+
+    if !vpd::is_list_plausible(list.bytes()) {
+        let shared = initiator.shared();
+
+        unit.skip_vpd();
+        if shared.may_complain() {
+            dev_warn!(
+                shared.dev(),
+                "target {} lun {}: the list of VPD pages is malformed: none of them is read\n",
+                address.target,
+                address.lun
+            );
+        }
+        return Reading::Missing;
+    }
+    list
 }
 
 impl Handling {
@@ -111,12 +118,24 @@ impl Handling {
             .or_else(|| self.host.logical_unit(target, address.lun | LUN_FLAT))
     }
 
-    /// Returns the logical units of a target, but for those that are being scanned or removed.
-    pub(super) fn units_of(&self, target: u8) -> impl Iterator<Item = LogicalUnit> + '_ {
-        self.host
-            .logical_units()
-            .filter(move |unit| unit.target() == u32::from(target))
-            .filter(|unit| matches!(unit.state(), UnitState::Online | UnitState::Offline))
+    /// Returns the logical units of a target, or of all, that there are now, but for those that are being scanned or
+    /// removed.
+    ///
+    /// Those that come meanwhile are not among them: a unit that is replaced may come back again and again.
+    pub(super) fn units(&self, target: Option<u8>) -> KVec<LogicalUnit> {
+        let mut units = KVec::new();
+
+        for unit in self.host.logical_units() {
+            if target.is_none_or(|target| unit.target() == u32::from(target))
+                && matches!(unit.state(), UnitState::Online | UnitState::Offline)
+                && units.push(unit, GFP_KERNEL).is_err()
+            {
+                // Those for which there was no memory have their turn later.
+                self.looks.add_all();
+                break;
+            }
+        }
+        units
     }
 
     /// Finds out whether a logical unit is still there, and whether it is the one that the midlayer knows.
@@ -132,8 +151,8 @@ impl Handling {
         match initiator.execute(address, &INQUIRY, &mut data, patience()) {
             OwnAnswer::NotThere => return Finding::Gone,
             OwnAnswer::Silent => return Finding::Silent,
-            OwnAnswer::Refused | OwnAnswer::Failed | OwnAnswer::Good(0) => return Finding::Unknown,
-            OwnAnswer::Good(_) => {}
+            OwnAnswer::Good(1..) => {}
+            _ => return Finding::Unknown,
         }
 
         let ([now, ..], Some(kept)) = (data, unit.inquiry_byte()) else {
@@ -142,46 +161,20 @@ impl Handling {
 
         match Presence::of(kept, now) {
             Presence::Gone => Finding::Gone,
-            Presence::OtherType => Finding::Another,
+            Presence::Other => Finding::Another,
+            Presence::Away => Finding::Unknown,
+            Presence::Same if !unit.has_vpd() || self.queue.is_stopped() => Finding::Same,
             Presence::Same => {
-                let differs = |page| {
-                    self.differs(initiator, unit, address, page)
-                        .unwrap_or(false)
-                };
+                let list = Reading::of(initiator, address, Page::List, patience());
+                let pages = Pages::of(initiator, address, &list, patience());
 
-                if differs(Page::Serial) || differs(Page::Identification) {
+                if self.queue.identities().differ(address, pages) {
                     Finding::Another
                 } else {
                     Finding::Same
                 }
             }
         }
-    }
-
-    /// Returns whether a page says that there is another logical unit than when it was read first. If it cannot be
-    /// read now, or could not be then, it says nothing.
-    fn differs(
-        &self,
-        initiator: &Initiator,
-        unit: &LogicalUnit,
-        address: Address,
-        page: Page,
-    ) -> Result<bool> {
-        let kept = self.queue.identities().page(unit, page)?;
-
-        if kept.is_empty() {
-            return Ok(false);
-        }
-
-        let mut now = KVec::from_elem(0, kept.len(), GFP_KERNEL)?;
-        let cdb = page.inquiry(u16::try_from(kept.len())?);
-
-        Ok(
-            match initiator.execute(address, &cdb, &mut now, patience()) {
-                OwnAnswer::Good(len) => vpd::differ(page, &kept, now.get(..len).unwrap_or(&now)),
-                _ => false,
-            },
-        )
     }
 
     /// Removes a logical unit that is gone, and puts another in its place if there is one. Returns it if it is still
@@ -203,26 +196,45 @@ impl Handling {
             return;
         };
 
+        if !self.queue.may_replace() {
+            self.tell(format_args!(
+                "target {} lun {}: there are other logical units all the time: keeping the former one",
+                address.target, address.lun
+            ));
+            return;
+        }
         self.queue.shared().counters().replaced_units.count();
         self.tell(format_args!(
             "target {} lun {}: there is another logical unit: removing the former one",
             address.target, address.lun
         ));
         self.remove(unit);
-        self.announced(address, 0);
+        if !self.appears(address) {
+            self.look_later(Why::Announced, address, 0);
+        }
     }
 
-    /// Reads a logical unit again that is still the same, once it answers.
-    pub(super) fn read_again(&self, unit: &LogicalUnit) -> Result {
-        let initiator = self.host.driver().ok_or(ENODEV)?;
-
-        // What the midlayer has read by now may be overwritten.
-        self.queue.identities().keep(unit)?;
-        check_vpd(initiator, unit);
-
+    /// Reads a logical unit again that is still the same. Returns whether it was well enough for that: to the disk
+    /// driver, a capacity that cannot be read is 0, which ends what uses the disk.
+    ///
+    /// What the unit reports on this occasion reaches the midlayer.
+    fn read_again(&self, unit: &LogicalUnit) -> bool {
+        let (Some(initiator), Some(address)) = (self.host.driver(), address_of(unit)) else {
+            return true;
+        };
         let _awake = unit.wake();
+        let _ = unit.execute(&TEST_UNIT_READY, &mut [], patience());
 
-        unit.rescan()
+        if !matches!(
+            initiator.execute(address, &TEST_UNIT_READY, &mut [], patience()),
+            OwnAnswer::Good(_) | OwnAnswer::NoMedium
+        ) {
+            return false;
+        }
+
+        let _ = check_list(initiator, unit, address);
+
+        unit.rescan().is_ok()
     }
 
     /// Adds the logical unit at an address that the device has announced. If it does not answer yet, it is looked at
@@ -230,8 +242,8 @@ impl Handling {
     pub(super) fn announced(&self, address: Address, attempt: usize) {
         let done = match self.find(address) {
             Some(unit) => match unit.state() {
-                UnitState::New => true,
-                UnitState::Leaving => false,
+                // Who scans it may have asked it before it was announced.
+                UnitState::New | UnitState::Leaving => false,
                 UnitState::Online | UnitState::Offline => self.announced_again(unit),
             },
             None => self.appears(address),
@@ -245,16 +257,28 @@ impl Handling {
     /// Looks at a logical unit that is known and that the device has announced: it has changed, or it may be another
     /// by now. Returns whether that was found out.
     fn announced_again(&self, unit: LogicalUnit) -> bool {
-        if self.is_in_trouble(&unit) {
-            return false;
-        }
         match self.check(unit) {
             Some((unit, Finding::Same | Finding::Unknown)) => {
-                let _ = self.read_again(&unit);
+                self.read_again_when_well(&unit, 0);
                 true
             }
             Some(_) => false,
             None => true,
+        }
+    }
+
+    /// Reads a logical unit again, as soon as it is well; it was looked at `attempt` times before. What the midlayer asks
+    /// one that is in trouble would have to be recovered, too.
+    pub(super) fn read_again_when_well(&self, unit: &LogicalUnit, attempt: usize) {
+        // One that is offline is read again by the midlayer when the user sets it online.
+        if unit.state() == UnitState::Offline {
+            return;
+        }
+
+        let done = !self.is_in_trouble(unit) && self.read_again(unit);
+
+        if let (false, Some(address)) = (done, address_of(unit)) {
+            self.look_later(Why::Troubled, address, attempt);
         }
     }
 
@@ -280,7 +304,7 @@ impl Handling {
     pub(super) fn target_announced(&self, target: u8, attempt: usize) {
         let mut done = true;
 
-        for unit in self.units_of(target) {
+        for unit in self.units(Some(target)) {
             if self.queue.is_stopped() {
                 return;
             }
@@ -306,6 +330,7 @@ impl Handling {
         match initiator.execute(address, &INQUIRY, &mut data, patience()) {
             // As in `appears`. The midlayer finds no other logical unit without this one either.
             OwnAnswer::NotThere | OwnAnswer::Silent => false,
+            _ if self.queue.is_stopped() => true,
             _ => {
                 self.host.scan_target(target.into());
                 self.find(address).is_some()
@@ -313,19 +338,21 @@ impl Handling {
         }
     }
 
-    /// Removes what the device says is gone of a target: LUN 0, whatever that answers, and other logical units that
-    /// say so themselves. What is still there is found again a little later, and is a new unit then.
-    pub(super) fn target_removed(&self, address: Address) {
+    /// Removes what the device says is gone: the logical unit, whatever that answers. By LUN 0 it can mean others of
+    /// the target, which say so themselves. What is still there is found again a little later, and is a new unit then.
+    pub(super) fn removed(&self, address: Address) {
         if let Some(unit) = self.find(address) {
             self.remove(unit);
         }
-        self.check_target(address.target);
+        if address.lun == 0 {
+            self.check_target(address.target);
+        }
         self.look_later(Why::Removed, address, 0);
     }
 
     /// Removes the logical units of a target that are gone.
     pub(super) fn check_target(&self, target: u8) {
-        for unit in self.units_of(target) {
+        for unit in self.units(Some(target)) {
             if self.queue.is_stopped() {
                 return;
             }
@@ -353,12 +380,32 @@ impl Handling {
         match (why, address.lun) {
             (Why::Announced, 0) => self.target_announced(address.target, attempt + 1),
             (Why::Announced, _) => self.announced(address, attempt + 1),
-            (Why::Removed, _) => {
+            (Why::Removed, 0) => {
                 self.check_target(address.target);
                 let _ = self.scan_target(address.target);
                 self.look_later(why, address, attempt + 1);
             }
+            // A scan may have found it once more before it was gone.
+            (Why::Removed, _) => {
+                if let Some(unit) = self.find_settled(address) {
+                    let _ = self.check(unit);
+                }
+                self.look_later(why, address, attempt + 1);
+            }
+            (Why::Troubled, _) => {
+                if let Some((unit, _)) =
+                    self.find_settled(address).and_then(|unit| self.check(unit))
+                {
+                    self.read_again_when_well(&unit, attempt + 1);
+                }
+            }
         }
+    }
+
+    /// Returns the logical unit at an address, unless it is being scanned or removed.
+    fn find_settled(&self, address: Address) -> Option<LogicalUnit> {
+        self.find(address)
+            .filter(|unit| matches!(unit.state(), UnitState::Online | UnitState::Offline))
     }
 
     /// Removes a logical unit that is gone, in a bounded time.
@@ -366,27 +413,26 @@ impl Handling {
     /// Its commands must be back before the midlayer removes it: the midlayer waits for them, and
     /// lets nobody add or remove any other logical unit of the host meanwhile.
     pub(super) fn remove(&self, unit: LogicalUnit) {
-        let (target, lun) = (unit.target(), unit.lun());
-
         unit.condemn();
 
-        if let (Ok(id), Some(initiator)) = (u8::try_from(target), self.host.driver()) {
+        if let (Some(address), Some(initiator)) = (address_of(&unit), self.host.driver()) {
             // If nobody handles events any more, the removal of the host sees to the commands.
             let busy = || {
                 !self.queue.is_stopped()
-                    && self.host.any_in_flight(|command| {
-                        (command.target(), command.lun()) == (target, lun)
-                            && initiator.holds(&command)
-                    })
+                    && self
+                        .host
+                        .any_in_flight(|command| command.is_for(&unit) && initiator.holds(&command))
             };
 
-            initiator
-                .recovery()
-                .release(initiator, Address { target: id, lun }, busy);
+            initiator.recovery().release(initiator, address, busy);
         }
 
+        let address = address_of(&unit);
+
         unit.remove();
-        self.queue.identities().forget(target, lun);
+        if let Some(address) = address.filter(|address| self.find(*address).is_none()) {
+            self.queue.identities().forget(address);
+        }
     }
 
     /// Returns whether commands of a logical unit are being recovered, or waited for, or were not long ago.

@@ -13,8 +13,9 @@ pub const INQUIRY_LEN: u8 = 36;
 /// INQUIRY, for [`INQUIRY_LEN`] bytes.
 pub const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, INQUIRY_LEN, 0];
 
-/// The list of pages, of which units that know no more than SCSI-2 give no more than this, in bytes.
-pub const PAGE_LIST_LEN: u8 = 252;
+/// How much of a page of vital product data is read, in bytes: what units that know no more than SCSI-2 can be asked
+/// for.
+pub const PAGE_LEN: u8 = 252;
 
 /// A page of vital product data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,11 +38,9 @@ impl Page {
         }
     }
 
-    /// Returns INQUIRY for the first `len` bytes of it.
-    pub const fn inquiry(self, len: u16) -> [u8; 6] {
-        let [high, low] = len.to_be_bytes();
-
-        [0x12, 1, self.code(), high, low, 0]
+    /// Returns INQUIRY for the first [`PAGE_LEN`] bytes of it.
+    pub const fn inquiry(self) -> [u8; 6] {
+        [0x12, 1, self.code(), 0, PAGE_LEN, 0]
     }
 
     /// Returns what follows the header of a page, if `bytes` begin with this page: as much as there is of it. And how
@@ -59,80 +58,120 @@ impl Page {
 pub enum Presence {
     /// It is there.
     Same,
-    /// There is a unit of another type.
-    OtherType,
-    /// No unit is connected.
+    /// There is another one: of another type, or in the place of one that was not connected.
+    Other,
+    /// There is none.
     Gone,
+    /// It is not connected for now.
+    Away,
 }
 
 impl Presence {
     /// Compares what the first byte says with what it said when the unit was found.
     pub const fn of(kept: u8, now: u8) -> Self {
         const TYPE: u8 = 0x1f;
+        const NO_TYPE: u8 = 0x1f;
 
-        // The peripheral qualifier. The midlayer takes some units that say that they are not connected, too.
-        if now >> 5 != 0 && now >> 5 != kept >> 5 {
-            Self::Gone
-        } else if now & TYPE != kept & TYPE {
-            Self::OtherType
-        } else {
-            Self::Same
+        // The peripheral qualifier: 0 for a unit that is connected, 3 for none at all. With 1 a unit is meant that can
+        // be there, and is not, or not by this way.
+        match (kept >> 5, now >> 5) {
+            (_, 3) => Self::Gone,
+            (_, 1..) if now & TYPE == NO_TYPE => Self::Gone,
+            (0, 1..) => Self::Away,
+            // The midlayer has no driver for it, and gets none later.
+            (1.., 0) => Self::Other,
+            _ if now & TYPE != kept & TYPE => Self::Other,
+            _ => Self::Same,
         }
     }
 }
 
-/// Returns whether a list of VPD pages can be believed: it is no longer than there are page codes, and has none
-/// twice. The midlayer asks for every page that is on it.
+/// Returns whether a list of VPD pages can be believed: it is no longer than there are page codes, and has none that
+/// tells anything more than a few times. The midlayer asks for all that is on it.
 pub fn is_list_plausible(bytes: &[u8]) -> bool {
+    const CODES: usize = 256;
+    const REPEATS: usize = 8;
+
     let Some((codes, len)) = Page::List.body(bytes) else {
         // It is not taken for a list by the midlayer either.
         return true;
     };
-    let mut seen = [false; 256];
-
-    len <= seen.len()
-        && codes.iter().all(|code| {
-            seen.get_mut(usize::from(*code))
-                .is_some_and(|seen| !core::mem::replace(seen, true))
+    let mut seen = [false; CODES];
+    let repeats = codes
+        .iter()
+        .filter(|code| {
+            seen.get_mut(usize::from(**code))
+                .is_some_and(|seen| core::mem::replace(seen, true))
         })
+        .count();
+
+    len <= CODES && repeats <= REPEATS
 }
 
-/// Returns whether two readings of a page are of two logical units. What was not read in full makes no difference.
-///
-/// `kept` is what was read first, and `now` what was read with the same length.
-pub fn differ(page: Page, kept: &[u8], now: &[u8]) -> bool {
-    let (Some(kept), Some(now)) = (page.body(kept), page.body(now)) else {
-        return false;
-    };
+/// Returns whether a page is on a list of pages. What is no list says nothing.
+pub fn has_page(list: &[u8], page: Page) -> Option<bool> {
+    Page::List
+        .body(list)
+        .map(|(codes, _)| codes.contains(&page.code()))
+}
 
-    match page {
-        Page::List => false,
-        Page::Serial => {
-            let is_whole =
-                |(serial, len): (&[u8], usize)| !serial.is_empty() && serial.len() == len;
+/// What tells one logical unit from another: its pages, from their headers on, as far as they were read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity<'a> {
+    /// Unit Serial Number.
+    pub serial: &'a [u8],
+    /// Device Identification.
+    pub identification: &'a [u8],
+}
 
-            // The one that is longer now was read as far as the first.
-            is_whole(kept) && !now.0.is_empty() && now.0.len() >= kept.1.min(now.1) && kept != now
-        }
-        Page::Identification => differ_by_designator(kept.0, now.0),
+impl Identity<'_> {
+    /// The types of designator that are unique in the world, the best first: NAA, EUI-64, SCSI name string, UUID.
+    const UNIQUE: [u8; 4] = [3, 2, 8, 10];
+
+    /// The type that is unique if its vendor sees to it: T10 vendor ID. Those that are vendor specific are no more
+    /// than names, and may be changed.
+    const T10: [u8; 1] = [1];
+
+    /// Returns whether two readings are of two logical units. What was not read, or not in full, makes no difference.
+    ///
+    /// What both readings have decides, the best first: a unique designator, the serial number, that of the vendor.
+    pub fn differs(&self, now: &Self) -> bool {
+        let designators = |types| common_designator(self.identification, now.identification, types);
+        let serials = || match (serial(self.serial), serial(now.serial)) {
+            (Some(kept), Some(now)) => Some(kept == now),
+            _ => None,
+        };
+
+        designators(&Self::UNIQUE)
+            .or_else(serials)
+            .or_else(|| designators(&Self::T10))
+            .is_some_and(|same| !same)
     }
 }
 
-/// The types of designator that can tell one logical unit from another, the best first: NAA, EUI-64, SCSI name
-/// string, UUID, T10 vendor ID, vendor specific.
-const TYPES: [u8; 6] = [3, 2, 8, 10, 1, 0];
+/// Returns the serial number of a page that was read in full, without the spaces around it. If there is none, the
+/// page has spaces.
+fn serial(bytes: &[u8]) -> Option<&[u8]> {
+    let (serial, len) = Page::Serial.body(bytes)?;
+    let is_blank = |byte: &u8| matches!(byte, b' ' | 0);
+    let first = serial.iter().position(|byte| !is_blank(byte))?;
+    let last = serial.iter().rposition(|byte| !is_blank(byte))?;
 
-/// Returns whether two lists of designators are of two logical units: they have none in common of the first type
-/// that both have.
-fn differ_by_designator(kept: &[u8], now: &[u8]) -> bool {
+    serial.get(first..=last).filter(|_| serial.len() == len)
+}
+
+/// Returns whether two pages have a designator in common, of the first of some types that both have. [`None`] if there
+/// is no such type.
+fn common_designator(kept: &[u8], now: &[u8], types: &[u8]) -> Option<bool> {
+    let (kept, _) = Page::Identification.body(kept)?;
+    let (now, _) = Page::Identification.body(now)?;
     let of_type = |list, kind| designators(list).filter(move |(each, _)| *each == kind);
 
-    TYPES
-        .into_iter()
+    types
+        .iter()
+        .copied()
         .find(|kind| of_type(kept, *kind).next().is_some() && of_type(now, *kind).next().is_some())
-        .is_some_and(|kind| {
-            !of_type(kept, kind).any(|one| of_type(now, kind).any(|other| one == other))
-        })
+        .map(|kind| of_type(kept, kind).any(|one| of_type(now, kind).any(|other| one == other)))
 }
 
 /// Returns the designators of a list that are whole and about the logical unit, not about a port or the target: type

@@ -6,15 +6,16 @@ use super::{
     inbox::Item,
     looks::{
         Due,
-        Looks,
-        Why, //
+        Looks, //
     },
     queue::{
         EventQueue,
         ROUND, //
     },
-    reconcile::TEST_UNIT_READY,
-    units::patience,
+    units::{
+        patience,
+        TEST_UNIT_READY, //
+    },
     wire::Event, //
 };
 use crate::{
@@ -30,7 +31,10 @@ use crate::{
         Host,
         UnitEvent, //
     },
-    virtio_glue::Task, //
+    virtio_glue::{
+        Stamp,
+        Task, //
+    },
 };
 use kernel::{
     fmt,
@@ -50,6 +54,9 @@ const REST: i64 = 10;
 
 /// How many things the worker does before it lets the system be suspended.
 const AT_A_TIME: usize = 64;
+
+/// How long it takes at the most for them before that, but for the last, in milliseconds.
+const AT_A_TIME_MS: u32 = 1_000;
 
 /// After how many milliseconds buffers that found no memory are given to the device again.
 const LATER: u32 = 1_000;
@@ -99,13 +106,8 @@ impl Handling {
             Event::Nothing => {}
             // What is said of LUN 0 is said of the target.
             Event::Rescan(Address { target, lun: 0 }) => self.target_announced(target, 0),
-            Event::Removed(address @ Address { lun: 0, .. }) => self.target_removed(address),
+            Event::Removed(address) => self.removed(address),
             Event::Rescan(address) => self.announced(address, 0),
-            Event::Removed(address) => {
-                if let Some(unit) = self.find(address) {
-                    self.remove(unit);
-                }
-            }
             Event::HardReset(address) => self.host.report_reset(address.target.into()),
             Event::Changed(address, asc, ascq) => self.changed(address, asc, ascq),
             Event::Notification(address, events) => {
@@ -146,10 +148,7 @@ impl Handling {
             _ => None,
         };
 
-        if self.is_in_trouble(&unit) {
-            // What it would be asked for now would have to be recovered, too.
-            self.look_later(Why::Announced, address, 0);
-        } else {
+        if !self.is_in_trouble(&unit) {
             // Now it reports the change to the midlayer, which tells user space.
             let _awake = unit.wake();
             let _ = unit.execute(&TEST_UNIT_READY, &mut [], patience());
@@ -171,22 +170,25 @@ impl Handling {
             // Nothing of what is known of it has changed.
             Some(UnitEvent::SoftThreshold) => {}
             Some(UnitEvent::LunChange) => {
+                self.check_target(address.target);
                 let _ = self.scan_target(address.target);
             }
             Some(UnitEvent::InquiryChange) => self.announced(known, 0),
-            _ if self.is_in_trouble(&unit) => {}
-            _ => {
-                let _ = self.read_again(&unit);
-            }
+            _ => self.read_again_when_well(&unit, 0),
         }
     }
 }
 
 impl Task for Handling {
     fn run(&self) -> Option<Jiffies> {
+        let began = Stamp::now();
+
         for _ in 0..AT_A_TIME {
             if self.queue.is_stopped() {
                 return None;
+            }
+            if began.elapsed() >= msecs_to_jiffies(AT_A_TIME_MS) {
+                break;
             }
             if let Some(item) = self.queue.inbox().take() {
                 self.handle(item);

@@ -30,6 +30,9 @@ const STATUS_RESERVATION_CONFLICT: u8 = 0x18;
 /// `SAM_STAT_BUSY` of `include/scsi/scsi_proto.h`.
 const STATUS_BUSY: u8 = 0x08;
 
+/// `SAM_STAT_TASK_SET_FULL` of the same file.
+const STATUS_TASK_SET_FULL: u8 = 0x28;
+
 /// INTERNAL TARGET FAILURE, with the sense key HARDWARE ERROR (SPC).
 const SENSE_TARGET_FAILURE: Sense = Sense {
     key: 0x04,
@@ -58,6 +61,9 @@ impl RequestQueue {
             header.response,
             command.as_ref().private().abort_requested(),
         ) {
+            Outcome::Status if matches!(header.status, STATUS_BUSY | STATUS_TASK_SET_FULL) => {
+                return self.busy(command, header.status);
+            }
             Outcome::Status => HostStatus::Ok,
             Outcome::BadTarget => HostStatus::BadTarget,
             Outcome::Abort => HostStatus::Abort,
@@ -68,7 +74,7 @@ impl RequestQueue {
                 }
                 HostStatus::Reset
             }
-            Outcome::Busy => return command.complete(HostStatus::Ok, STATUS_BUSY),
+            Outcome::Busy => return self.busy(command, STATUS_BUSY),
             Outcome::TransportDisrupted => HostStatus::TransportDisrupted,
             Outcome::Error => HostStatus::Error,
             Outcome::TargetFailure => return command.complete_with_sense(SENSE_TARGET_FAILURE),
@@ -82,6 +88,17 @@ impl RequestQueue {
         };
 
         command.complete(host, header.status);
+    }
+
+    /// Completes a command for which the target was too busy: the midlayer tries it again. If the device is being
+    /// unbound, nobody waits for that.
+    #[cold]
+    fn busy(&self, command: Command<Initiator>, status: u8) {
+        if self.shared().life().is_leaving() {
+            command.complete(HostStatus::NoConnect, 0);
+        } else {
+            command.complete(HostStatus::Ok, status);
+        }
     }
 
     /// Copies sense data to the midlayer, and wipes it, so that the next command's is not mixed

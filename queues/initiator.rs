@@ -239,7 +239,7 @@ impl Initiator {
     /// Returns whether a command has found no memory for so long that it never will.
     fn never_fits(&self, command: &Command<Self>) -> bool {
         let about = command.as_ref();
-        let (waited, alone) = about.private().refuse(self.progress().0 == 0);
+        let (waited, alone) = about.private().refuse(self.is_idle());
         let never = alone >= msecs_to_jiffies(ALONE) || waited >= msecs_to_jiffies(AMONG_OTHERS);
 
         if never && self.shared.may_complain() {
@@ -259,6 +259,12 @@ impl Initiator {
             );
         }
         never
+    }
+
+    /// Returns whether the device has no commands of the midlayer's. It may have some of the driver's own, which it
+    /// has not answered for long.
+    fn is_idle(&self) -> bool {
+        self.progress().0 <= self.own.count() as u64
     }
 
     /// Returns how often a command could not be put on a ring.

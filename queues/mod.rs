@@ -41,10 +41,7 @@ pub use self::{
         Listener, //
     },
     life::Life,
-    own::{
-        OwnAnswer,
-        OWN_DATA, //
-    },
+    own::OwnAnswer,
     removal::Removal,
     request::RequestQueue,
     shared::Shared, //

@@ -55,13 +55,28 @@ use kernel::{
 };
 
 /// How many bytes a command can transfer from the target.
-pub const OWN_DATA: usize = 512;
+const OWN_DATA: usize = 256;
 
-/// How many commands that were not answered are left with the device. With more, nothing is sent.
+/// How many commands that were not answered are left with the device at the most. With more, nothing is sent.
 const KEPT: usize = 16;
+
+/// They take no more than such a part of the ring.
+const KEPT_PART: u32 = 4;
+
+/// How many descriptors a command takes: what the device reads, its response and the data.
+const DESCRIPTORS: u32 = 3;
+
+/// After how many milliseconds an address is asked again, of which the device has not answered a command.
+const ASK_AGAIN: u32 = 30_000;
+
+/// How long the device may take to abort a command that was not answered, in milliseconds.
+const ABORT: u32 = 1_000;
 
 /// How long to wait before a command that the target was too busy for is sent again, in milliseconds.
 const PAUSE: i64 = 50;
+
+/// How often to look whether the device is being unbound, in milliseconds.
+const SLICE: u32 = 100;
 
 /// How many unit attentions, or commands that were ended by somebody else, are put up with. Each is reported once.
 const INTERRUPTIONS: usize = 8;
@@ -87,6 +102,8 @@ pub enum OwnAnswer {
     NotThere,
     /// There is such a logical unit, and it does not do what it was asked for.
     Refused,
+    /// There is such a logical unit, and no medium in it.
+    NoMedium,
     /// It has failed, or could not be sent: nothing is known.
     Failed,
     /// The device has not answered: nothing is known.
@@ -204,6 +221,7 @@ impl OwnCommand {
                     Some(sense) if sense.is_not_there() => Next::Is(OwnAnswer::NotThere),
                     Some(sense) if sense.key == KEY_UNIT_ATTENTION => Next::Interrupted,
                     Some(sense) if sense.key == KEY_ILLEGAL_REQUEST => Next::Is(OwnAnswer::Refused),
+                    Some(sense) if sense.is_no_medium() => Next::Is(OwnAnswer::NoMedium),
                     _ => Next::Is(OwnAnswer::Failed),
                 }
             }
@@ -212,8 +230,12 @@ impl OwnCommand {
     }
 }
 
-/// A command that was not answered, and where it was sent.
-type Kept = (Address, Arc<OwnCommand>);
+/// A command that was not answered, where it was sent, and when that was noted.
+struct Kept {
+    address: Address,
+    command: Arc<OwnCommand>,
+    since: Stamp,
+}
 
 /// The commands that the driver has sent by itself and that the device has not answered.
 #[pin_data]
@@ -233,17 +255,23 @@ impl OwnCommands {
         })
     }
 
-    /// Returns whether nothing can be sent to an address: the device has not answered what was sent there before,
-    /// or has not answered as much as can be left with it.
-    fn is_silent(&self, address: Address) -> bool {
+    /// Returns how many commands are left with the device.
+    pub(super) fn count(&self) -> usize {
         let mut kept = self.kept.lock();
 
         for place in kept.iter_mut() {
-            place.take_if(|(_, command)| command.ended.is_set());
+            place.take_if(|kept| kept.command.ended.is_set());
         }
-        kept.iter()
-            .all(|place| place.as_ref().is_some_and(|(at, _)| *at != address))
-            || kept.iter().flatten().any(|(at, _)| *at == address)
+        kept.iter().flatten().count()
+    }
+
+    /// Returns whether the device has not answered what was sent to an address not long ago.
+    fn is_silent(&self, address: Address) -> bool {
+        self.kept.lock().iter().flatten().any(|kept| {
+            kept.address == address
+                && !kept.command.ended.is_set()
+                && kept.since.elapsed() < msecs_to_jiffies(ASK_AGAIN)
+        })
     }
 
     /// Leaves a command with the device.
@@ -252,7 +280,11 @@ impl OwnCommands {
 
         // If there is no room, somebody else was quicker, and one more is left with the device all the same.
         if let Some(place) = kept.iter_mut().find(|place| place.is_none()) {
-            *place = Some((address, command));
+            *place = Some(Kept {
+                address,
+                command,
+                since: Stamp::now(),
+            });
         }
     }
 }
@@ -275,8 +307,12 @@ impl Initiator {
         if self.own().is_silent(address) {
             return OwnAnswer::Silent;
         }
+        if self.own().count() >= self.room_for_own() {
+            return OwnAnswer::Failed;
+        }
         loop {
-            let next = match self.try_once(address, cdb, data, patience) {
+            let rest = patience.saturating_sub(began.elapsed());
+            let next = match self.try_once(address, cdb, data, rest) {
                 Ok(next) => next,
                 Err(_) => return OwnAnswer::Failed,
             };
@@ -287,10 +323,18 @@ impl Initiator {
                 Next::Interrupted => return OwnAnswer::Failed,
                 Next::Busy => fsleep(Delta::from_millis(PAUSE)),
             }
-            if began.elapsed() >= patience || self.shared().life().is_gone() {
+            if began.elapsed() >= patience || self.shared().life().is_leaving() {
                 return OwnAnswer::Failed;
             }
         }
+    }
+
+    /// Returns how many commands that are not answered can be left with the device.
+    fn room_for_own(&self) -> usize {
+        let size = self.first_queue().map_or(0, RequestQueue::size);
+
+        // CAST: It is a small number.
+        ((size / (KEPT_PART * DESCRIPTORS)) as usize).clamp(1, KEPT)
     }
 
     /// Sends it once.
@@ -303,14 +347,14 @@ impl Initiator {
     ) -> Result<Next> {
         let order = self.shared().order();
         let lun = address.encode().ok_or(EINVAL)?;
-        let count = self.own().sent.fetch_add(1, Relaxed);
+        let tag = u64::from(self.own().sent.fetch_add(1, Relaxed)) << 32 | UNIQUE_TAG;
         let layout = self.layout();
         let mut request = CommandRequest::default();
 
         request.fill(
             order,
             lun,
-            u64::from(count) << 32 | UNIQUE_TAG,
+            tag,
             layout.protection.then(Protection::default),
             cdb,
         );
@@ -329,7 +373,11 @@ impl Initiator {
         self.shared().counters().own_commands.count();
         if !self.wait_for(queue, &command, patience) {
             self.shared().counters().own_commands_unanswered.count();
-            self.own().keep(address, command);
+            self.recovery().abort_own(lun, tag, msecs_to_jiffies(ABORT));
+            queue.poll();
+            if !command.ended.is_set() {
+                self.own().keep(address, command);
+            }
             return Ok(Next::Is(OwnAnswer::Silent));
         }
 
@@ -345,13 +393,24 @@ impl Initiator {
     /// notified again: its interrupt may have been lost, or the notification.
     fn wait_for(&self, queue: &RequestQueue, command: &OwnCommand, patience: Jiffies) -> bool {
         let half = (patience / 2).max(msecs_to_jiffies(1));
+        let wait = || {
+            let began = Stamp::now();
 
-        if command.done.wait(half) {
+            // Whoever unbinds the device does not wait for answers.
+            while began.elapsed() < half && !self.shared().life().is_leaving() {
+                if command.done.wait(msecs_to_jiffies(SLICE)) {
+                    return true;
+                }
+            }
+            false
+        };
+
+        if wait() {
             return true;
         }
         queue.poll();
         queue.notify_again();
-        if command.done.wait(half) {
+        if wait() {
             return true;
         }
         queue.poll();

@@ -15,6 +15,12 @@ pub const KEY_UNIT_ATTENTION: u8 = 0x06;
 /// ILLEGAL REQUEST: the logical unit does not do what it was asked for.
 pub const KEY_ILLEGAL_REQUEST: u8 = 0x05;
 
+/// NOT READY: the logical unit cannot be accessed.
+const KEY_NOT_READY: u8 = 0x02;
+
+/// MEDIUM NOT PRESENT.
+const ASC_NO_MEDIUM: u8 = 0x3a;
+
 /// LOGICAL UNIT NOT SUPPORTED: there is no such logical unit.
 const ASC_NOT_SUPPORTED: u8 = 0x25;
 
@@ -55,6 +61,11 @@ impl SenseCode {
             // Deferred errors are about an earlier command, and others are not from SPC.
             _ => None,
         }
+    }
+
+    /// Returns whether it says that there is no medium in the logical unit.
+    pub fn is_no_medium(self) -> bool {
+        self.key == KEY_NOT_READY && self.asc == ASC_NO_MEDIUM
     }
 
     /// Returns whether it says that there is no such logical unit.

@@ -9,11 +9,17 @@ use super::{
     command::Area,
     driver::Driver,
     host_data::hold_shared_of,
-    logical_unit::OWN, //
+    logical_unit::{
+        LogicalUnit,
+        OWN, //
+    },
 };
 use core::{
     marker::PhantomData,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 use kernel::{
     ffi::c_void,
@@ -51,6 +57,11 @@ impl<'a, T: Driver> CommandRef<'a, T> {
     fn device(&self) -> *mut bindings::scsi_device {
         // SAFETY: By the type invariant the command is valid.
         unsafe { (*self.cmd.as_ptr()).device }
+    }
+
+    /// Returns whether it is for a logical unit.
+    pub fn is_for(&self, unit: &LogicalUnit) -> bool {
+        ptr::eq(self.device(), unit.as_ptr().as_ptr())
     }
 
     /// Returns the target that it is for.

@@ -16,7 +16,6 @@ use kernel::{
         c_uint, //
     },
     prelude::*,
-    sync::rcu,
     time::Jiffies, //
 };
 
@@ -58,15 +57,6 @@ impl UnitEvent {
             }
         }
     }
-}
-
-/// A page of vital product data that the midlayer keeps of a logical unit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum VpdPage {
-    /// Unit Serial Number: `vpd_pg80`.
-    Serial,
-    /// Device Identification: `vpd_pg83`.
-    Identification,
 }
 
 /// What the midlayer thinks of a logical unit: `enum scsi_device_state`, as far as it makes a difference here.
@@ -143,38 +133,6 @@ impl LogicalUnit {
 
         // SAFETY: There are 36 bytes at least.
         Some(unsafe { *inquiry.as_ptr() })
-    }
-
-    /// Copies what the midlayer has read of a page of vital product data, from its header on, to `to`, as far as there
-    /// is room. Returns how many bytes, or [`None`] if it has not read the page.
-    ///
-    /// Any context.
-    pub fn copy_vpd(&self, page: VpdPage, to: &mut [u8]) -> Option<usize> {
-        let _rcu = rcu::read_lock();
-
-        // SAFETY: By the type invariant the device is valid.
-        let place = unsafe {
-            match page {
-                VpdPage::Serial => &raw const (*self.0.as_ptr()).vpd_pg80,
-                VpdPage::Identification => &raw const (*self.0.as_ptr()).vpd_pg83,
-            }
-        };
-
-        // SAFETY: The field is valid. Others set it, for which they wait until a grace period has passed.
-        let vpd = NonNull::new(unsafe { place.read_volatile() })?.as_ptr();
-
-        // SAFETY: What the field points to is valid for as long as this is a read-side critical section, and has
-        // `len` bytes.
-        let data = unsafe {
-            core::slice::from_raw_parts(
-                (*vpd).data.as_ptr(),
-                usize::try_from((*vpd).len).unwrap_or(0),
-            )
-        };
-        let len = data.len().min(to.len());
-
-        to.get_mut(..len)?.copy_from_slice(data.get(..len)?);
-        Some(len)
     }
 
     /// Returns whether the midlayer reads its pages of vital product data.

@@ -49,8 +49,7 @@ pub use self::{
         Awake,
         LogicalUnit,
         UnitEvent,
-        UnitState,
-        VpdPage, //
+        UnitState, //
     },
     status::{
         HostStatus,

@@ -11,7 +11,10 @@ use crate::queues::{
         TaskManagement, //
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    time::Jiffies, //
+};
 
 /// How a task management function ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +104,26 @@ impl Recovery {
             // With the latter, all that can be under way wait for their answers.
             Err(error) if error == ETIMEDOUT || error == EBUSY => Reply::Silence,
             Err(_) => Reply::NotSent,
+        }
+    }
+
+    /// Has the device abort a command that the driver has sent by itself and does not wait for any longer, unless the
+    /// user wants none aborted. Waits `patience` jiffies at the most; whatever is answered, nothing follows from it.
+    ///
+    /// Process context.
+    pub(in crate::queues) fn abort_own(&self, lun: [u8; 8], tag: u64, patience: Jiffies) {
+        if !self.policy.wait {
+            let counters = &self.shared.counters().abort_task;
+
+            counters.sent.count();
+            match self
+                .control
+                .execute(TaskManagement::AbortTask, lun, tag, patience)
+            {
+                Ok(code) if response::function_done(code) => {}
+                Ok(_) => counters.refused.count(),
+                Err(_) => counters.unanswered.count(),
+            }
         }
     }
 }

@@ -62,7 +62,8 @@ class Bus:
 
     def reset(self, mark: int) -> list[dict[str, Any]]:
         """What was reset since then: a unit, a target, the device."""
-        resets = [line for line in self.device.since(mark, "tmf") if "query" not in line["name"]]
+        functions = self.device.since(mark, "tmf")
+        resets = [line for line in functions if line["name"] not in ("query_task", "abort_task")]
         status = self.device.since(mark, "status")
         return resets + [line for line in status if line.get("status") == 0]
 

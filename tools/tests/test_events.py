@@ -70,11 +70,11 @@ def test_a_target_goes_with_its_last_unit(shared: Guest) -> None:
 
 
 @pytest.mark.parametrize("lun", [0, 4])
-def test_a_swap_while_the_guest_stands_still(shared: Guest, lun: int) -> None:
+def test_a_swap_while_the_guest_stands_still(shared: Guest, lun: int, tmp_path: Path) -> None:
     """Both events come at once, and what they are about answers already. The next disk has nothing of the
     former one, neither its node nor its data in the page cache."""
     before = list(shared.disks)
-    old = shared.add_disk(Disk(3, lun, 8 * MEGABYTE))
+    old = shared.add_disk(Disk(3, lun, 8 * MEGABYTE, tmp_path / "old"))
     expect(shared, [*before, old])
     node = shared.node(old)
     shared.run(f"dd if=/dev/zero bs=64k count=4 | tr '\\0' A | dd of={node} oflag=direct", check=True)
