@@ -70,7 +70,7 @@ RESPONSES = {
     2: "DID_RESET",
     3: "DID_BAD_TARGET",
     4: "DID_RESET",
-    5: "DID_BUS_BUSY",
+    5: None,  # as the status BUSY: it is sent again
     6: "DID_TRANSPORT_DISRUPTED",
     9: "DID_ERROR",
     10: "DID_ERROR",

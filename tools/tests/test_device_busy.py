@@ -86,12 +86,11 @@ def test_many_commands_to_a_unit_that_is_mostly_busy(shared: Shared, way: str) -
     device, guest = shared.device, shared.guest
     node = sysfs.unit_node(guest, 0, 2)
     mark = device.mark()
-    job = fio.start(guest, node, **fio.write_options("libaio", "2M", bsrange="4k-64k", iodepth=16))
-    device.wait_for(lambda: len(commands(device, mark)) > 8, why="no commands")
+    # Before there are commands, or these could be over.
     device.rule("busy", {"opcode": OPCODES, "lun": 2, "probability": 0.9, "seed": 7}, **WAYS[way])
+    job = fio.start(guest, node, **fio.write_options("libaio", "2M", bsrange="4k-64k", iodepth=16))
     try:
         device.wait_for(lambda: len(shared.busy_answers(mark)) > 100 or job.done(), why="not busy")
-        time.sleep(1)
     finally:
         device("remove_rule", name="busy")
     done = fio.Job.of(job.wait(60))
