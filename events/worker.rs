@@ -13,6 +13,7 @@ use super::{
         ROUND, //
     },
     units::{
+        check_list,
         patience,
         TEST_UNIT_READY, //
     },
@@ -148,6 +149,10 @@ impl Handling {
             _ => None,
         };
 
+        // Of what it reports the midlayer makes a task that reads it again.
+        if let Some(initiator) = self.host.driver() {
+            let _ = check_list(initiator, &unit, address);
+        }
         if !self.is_in_trouble(&unit) {
             // Now it reports the change to the midlayer, which tells user space.
             let _awake = unit.wake();

@@ -21,6 +21,16 @@ void scsi_helper_try_vpd_pages(struct scsi_device *sdev)
 		sdev->try_vpd_pages = 1;
 }
 
+int scsi_helper_autopm_get_device(struct scsi_device *sdev)
+{
+	return scsi_autopm_get_device(sdev);
+}
+
+void scsi_helper_autopm_put_device(struct scsi_device *sdev)
+{
+	scsi_autopm_put_device(sdev);
+}
+
 bool scsi_helper_supports_vpd(struct scsi_device *sdev)
 {
 	return scsi_device_supports_vpd(sdev);

@@ -20,6 +20,8 @@ enum scsi_helper_mark {
 };
 
 void scsi_helper_try_vpd_pages(struct scsi_device *sdev);
+int scsi_helper_autopm_get_device(struct scsi_device *sdev);
+void scsi_helper_autopm_put_device(struct scsi_device *sdev);
 bool scsi_helper_supports_vpd(struct scsi_device *sdev);
 void scsi_helper_skip_vpd(struct scsi_device *sdev);
 void scsi_helper_support_events(struct scsi_device *sdev);

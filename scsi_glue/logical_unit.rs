@@ -171,7 +171,7 @@ impl LogicalUnit {
     /// Process context.
     pub fn wake(&self) -> Awake<'_> {
         // SAFETY: By the type invariant the device is valid.
-        let awake = unsafe { bindings::scsi_autopm_get_device(self.0.as_ptr()) } == 0;
+        let awake = unsafe { bindings::scsi_helper_autopm_get_device(self.0.as_ptr()) } == 0;
 
         // INVARIANT: On success the call above has counted this in.
         Awake { unit: self, awake }
@@ -269,7 +269,7 @@ impl Drop for Awake<'_> {
     fn drop(&mut self) {
         if self.awake {
             // SAFETY: The device is valid, and by the type invariant this is counted in.
-            unsafe { bindings::scsi_autopm_put_device(self.unit.0.as_ptr()) };
+            unsafe { bindings::scsi_helper_autopm_put_device(self.unit.0.as_ptr()) };
         }
     }
 }
