@@ -4,7 +4,7 @@
 //!
 //! `queues/states.rs` is the table of the states in which a device can be. The functions here are the only ones
 //! that take steps in it, but for recovery, which gives up a device that it cannot reset. Every way out of a
-//! reset ends in `Live` or `Gone`:
+//! reset ends in `Live`, in `Gone`, or in `Waiting` for interrupts ([`interrupts`]):
 //!
 //! | who resets | who brings the device up | who gives it up if that fails |
 //! |---|---|---|
@@ -12,9 +12,11 @@
 //! | suspend | [`resume`] | [`resume`]; [`Return`], when tasks run again, if the core does not get there |
 //! | a reset of the PCI function | [`resume`] | [`resume`]; [`Return`], after 90 s, if the core does not get there |
 //!
-//! An unbinding gives up a device that is down for one of the last two. A shutdown waits for a reset by the driver,
-//! allows no other, and leaves the device reset.
+//! A device that waits is tried again by whoever wanted it reset, or by [`Return`]. An unbinding gives up a device that
+//! is down for one of the last two, or that waits. A shutdown waits for a reset by the driver, allows no other, and
+//! leaves the device reset.
 
+mod interrupts;
 mod probe;
 
 pub use self::probe::probe;
@@ -32,6 +34,7 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
+use self::interrupts::Vectors;
 use crate::{
     events::EventQueue,
     queues::{
@@ -42,7 +45,10 @@ use crate::{
             Refusal,
             Settings, //
         },
-        recovery::Return,
+        recovery::{
+            Return,
+            BETWEEN_TRIES, //
+        },
         states::{
             Answer,
             Cause,
@@ -58,6 +64,7 @@ use crate::{
         Host, //
     },
     virtio_glue::{
+        is_lack_of_interrupts,
         Device,
         Resets,
         Resetter,
@@ -96,6 +103,8 @@ pub struct DeviceData {
     /// Held by whoever takes the device down or brings it up, as that takes more than a step in the table.
     #[pin]
     work: Mutex<()>,
+    /// It lets go of the line before the transport, or the PCI core, does away with it.
+    vectors: Pin<KBox<Vectors>>,
 }
 
 impl DeviceData {
@@ -121,9 +130,15 @@ fn refuse(dev: &Device<device::Bound>, refusal: Refusal) -> Error {
 
 /// Says that the virtqueues could not be made: the device may not have as many as it says.
 fn tell_virtqueues(dev: &Device<device::Bound>, requests: u32, error: Error) {
+    let why = if is_lack_of_interrupts(error) {
+        ", as there are no interrupts for them"
+    } else {
+        ""
+    };
+
     dev_err!(
         dev,
-        "controlq, eventq and {requests} request queues could not be made: {error:?}\n"
+        "controlq, eventq and {requests} request queues could not be made{why}: {error:?}\n"
     );
 }
 
@@ -150,13 +165,13 @@ fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     let before = data.initiator.request_queue_count();
     let count = before.min(now.interrupt_queues + now.polled_queues);
 
-    data.virtqueues
-        .create_again(
-            dev,
-            OTHER_QUEUES + count as usize,
-            Initiator::OTHER_INTERRUPTS,
-        )
-        .inspect_err(|error| tell_virtqueues(dev, count, *error))?;
+    data.vectors
+        .create_again(dev, &data.virtqueues, count)
+        .inspect_err(|error| {
+            if *error != EAGAIN {
+                tell_virtqueues(dev, count, *error);
+            }
+        })?;
     if count < before {
         dev_warn!(
             dev,
@@ -215,7 +230,7 @@ pub fn quiesce(dev: &Device<device::Bound>, data: &DeviceData, by: Resets) -> Re
     };
 
     // A device whose function is being reset reads like one that is gone.
-    if life.state() == State::Live && dev.is_gone() {
+    if matches!(life.state(), State::Live | State::Waiting) && dev.is_gone() {
         // The caller would wait for the reset of a device that is not there.
         vanish(dev, data);
         return Err(ENODEV);
@@ -226,20 +241,21 @@ pub fn quiesce(dev: &Device<device::Bound>, data: &DeviceData, by: Resets) -> Re
     loop {
         if cause != Cause::Driver {
             life.settle(RESET_ELSEWHERE);
+            // Its time for an earlier reset must not end now. What it does if the device waits for interrupts needs
+            // the lock.
+            data.comes_back.cancel();
         }
 
         let _work = data.work.lock();
-
-        // Its time for an earlier reset must not end now.
-        if cause != Cause::Driver {
-            data.comes_back.cancel();
-        }
 
         match life.take_down(cause) {
             Answer::Go(_) => {
                 // The midlayer tries commands that were in flight again, and gets them back as busy until the
                 // device is there again.
                 data.virtqueues.delete();
+                if cause == Cause::Transport {
+                    data.vectors.release();
+                }
                 if let Some(bound) = Return::bound(cause) {
                     data.comes_back.schedule_after(bound);
                 }
@@ -264,15 +280,17 @@ pub fn resume(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     let _work = data.work.lock();
     let life = data.shared.life();
 
-    if life.state().is_settled() {
+    let State::Down(cause) = life.state() else {
         // The device was given up meanwhile, or the core did not tell that it would reset it.
         return Err(ENODEV);
-    }
+    };
 
     let result = rebuild(dev, data).and_then(|()| life.bring_up().then_some(()).ok_or(ENODEV));
 
-    if result.is_err() {
-        if life.give_up() {
+    if let Err(error) = result {
+        let waits = error == EAGAIN && life.lack();
+
+        if !waits && life.give_up() {
             dev_err!(
                 dev,
                 "the device could not be set up again and is given up\n"
@@ -280,7 +298,15 @@ pub fn resume(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
         }
         data.virtqueues.delete();
     }
-    data.comes_back.cancel();
+    match cause {
+        // Whoever has reset it tries again, which may be this very worker.
+        Cause::Driver | Cause::Probe => {}
+        Cause::Suspend | Cause::Transport if life.state() == State::Waiting => {
+            data.comes_back
+                .schedule_after(msecs_to_jiffies(BETWEEN_TRIES));
+        }
+        Cause::Suspend | Cause::Transport => data.comes_back.cancel(),
+    }
     result
 }
 
@@ -309,8 +335,8 @@ pub fn unbind(dev: &Device<device::Bound>, data: Pin<&DeviceData>) {
         // Then nothing that the removal sends or waits for takes any time.
         vanish(dev, data);
     }
-    // Neither suspend nor the transport brings a device up that is being unbound.
-    if let State::Down(Cause::Suspend | Cause::Transport) = life.state() {
+    // Neither suspend nor the transport brings a device up that is being unbound, and it waits for nothing.
+    if let State::Down(Cause::Suspend | Cause::Transport) | State::Waiting = life.state() {
         retire(data);
     }
 

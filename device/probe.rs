@@ -11,6 +11,7 @@ use kernel::{
 };
 
 use super::{
+    interrupts::Vectors,
     refuse,
     tell_virtqueues,
     DeviceData,
@@ -145,6 +146,9 @@ pub fn probe(
 
     // From here on an error deletes the virtqueues again, when this is dropped.
     let virtqueues = Arc::pin_init(Virtqueues::new(dev.into(), queues.handlers), GFP_KERNEL)?;
+
+    let vectors = KBox::pin_init(Vectors::new(), GFP_KERNEL)?;
+    vectors.hold(dev);
     virtqueues
         .create(dev, usize::MAX, Initiator::OTHER_INTERRUPTS)
         .inspect_err(|error| tell_virtqueues(dev, counts.interrupt + counts.polled, *error))?;
@@ -175,17 +179,15 @@ pub fn probe(
             ring.segments
         );
     }
+    vectors.tell(dev, counts.interrupt + counts.polled);
 
     let reset = DeviceReset::new(shared.clone(), resetter.clone(), virtqueues.clone());
     let recovery = Recovery::new(queues.control, reset.clone(), policy)?;
     let healing = Arc::pin_init(
-        Worker::new(Healing::new(reset), Queue::Recovery),
+        Worker::new(Healing::new(reset.clone()), Queue::Recovery),
         GFP_KERNEL,
     )?;
-    let comes_back = Arc::pin_init(
-        Worker::new(Return::new(shared.clone()), Queue::Awake),
-        GFP_KERNEL,
-    )?;
+    let comes_back = Arc::pin_init(Worker::new(Return::new(reset), Queue::Awake), GFP_KERNEL)?;
     let initiator = Initiator::new(
         shared.clone(),
         queues.requests,
@@ -253,5 +255,6 @@ pub fn probe(
         resetter,
         comes_back,
         work <- new_mutex!(()),
+        vectors,
     }? Error))
 }

@@ -56,6 +56,12 @@ impl Life {
     /// Takes a step, if the table lets it, and returns how the table has answered. Any context.
     fn take(&self, step: Step) -> Answer {
         let mut inner = self.inner.lock();
+
+        // Nobody would try again.
+        if step == Step::Lack && inner.leaving {
+            return Answer::Nothing;
+        }
+
         let answer = inner.state.on(step);
 
         if let Answer::Go(state) = answer {
@@ -78,6 +84,13 @@ impl Life {
     #[must_use]
     pub fn bring_up(&self) -> bool {
         self.take(Step::BringUp) == Answer::Go(State::Live)
+    }
+
+    /// Notes that there are no interrupts for the device's virtqueues. Returns whether it waits for them: one that
+    /// is being unbound, or was given up, does not.
+    #[must_use]
+    pub fn lack(&self) -> bool {
+        self.take(Step::Lack) == Answer::Go(State::Waiting)
     }
 
     /// Gives the device up. Returns whether it was not given up before.

@@ -3,14 +3,16 @@
 //! The table of a device's states.
 //!
 //! ```text
-//!              take down (cause)        bring up      give up
-//! Live         go to Down(cause)        nothing       go to Gone
-//! Down(cause)  wait                     go to Live    go to Gone
-//! Gone         nothing                  nothing       nothing
+//!              take down (cause)        bring up      lack           give up
+//! Live         go to Down(cause)        nothing       nothing        go to Gone
+//! Down(cause)  wait                     go to Live    go to Waiting  go to Gone
+//! Waiting      go to Down(cause)        nothing       nothing        go to Gone
+//! Gone         nothing                  nothing       nothing        nothing
 //! ```
 //!
 //! A device is `Down` while a reset is under way, whoever resets it, and before its first virtqueues
-//! are there. Whoever has taken it down is bound, by time, to bring it up or to give it up.
+//! are there. Whoever has taken it down is bound, by time, to bring it up, to give it up, or to leave it
+//! `Waiting` for interrupts, which others have. Then it is reset every now and then, until there are some.
 //!
 //! This file uses `core` alone, because it is also compiled for the host, and tested there.
 
@@ -40,6 +42,9 @@ pub enum State {
     Live,
     /// It has no virtqueues, and is to get new ones. Commands are sent back to the midlayer as busy.
     Down(Cause),
+    /// It has no virtqueues, as there are no interrupts for them, and nobody resets it now. Commands are sent back
+    /// to the midlayer as busy.
+    Waiting,
     /// It does not come back. Commands end with an error.
     Gone,
 }
@@ -51,6 +56,8 @@ pub enum Step {
     TakeDown(Cause),
     /// It has new virtqueues.
     BringUp,
+    /// There are no interrupts for new virtqueues.
+    Lack,
     /// It will not be used any more.
     GiveUp,
 }
@@ -70,16 +77,17 @@ impl State {
     /// Returns how the table answers a step in this state.
     pub const fn on(self, step: Step) -> Answer {
         match (self, step) {
-            (Self::Live, Step::TakeDown(cause)) => Answer::Go(Self::Down(cause)),
-            (Self::Live, Step::BringUp) => Answer::Nothing,
+            (Self::Live | Self::Waiting, Step::TakeDown(cause)) => Answer::Go(Self::Down(cause)),
+            (Self::Live | Self::Waiting, Step::BringUp | Step::Lack) => Answer::Nothing,
             (Self::Down(_), Step::TakeDown(_)) => Answer::Wait,
             (Self::Down(_), Step::BringUp) => Answer::Go(Self::Live),
-            (Self::Live | Self::Down(_), Step::GiveUp) => Answer::Go(Self::Gone),
+            (Self::Down(_), Step::Lack) => Answer::Go(Self::Waiting),
+            (Self::Live | Self::Down(_) | Self::Waiting, Step::GiveUp) => Answer::Go(Self::Gone),
             (Self::Gone, _) => Answer::Nothing,
         }
     }
 
-    /// Returns whether the state lasts: nobody is bound to end it.
+    /// Returns whether nobody is resetting the device.
     pub const fn is_settled(self) -> bool {
         !matches!(self, Self::Down(_))
     }

@@ -12,6 +12,48 @@ int virtio_helper_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	return virtio_find_vqs(vdev, nvqs, vqs, infos, affinity);
 }
 
+/* Returns the PCI function that a device is, or NULL. */
+static struct pci_dev *function_of(struct virtio_device *vdev)
+{
+	struct device *parent = vdev->dev.parent;
+
+	return parent && dev_is_pci(parent) ? to_pci_dev(parent) : NULL;
+}
+
+/*
+ * The virtio core does not tell. It takes as many vectors as there are queues,
+ * and one for the configuration, or two in all, or none.
+ */
+enum virtio_helper_interrupt_kind virtio_helper_interrupts(struct virtio_device *vdev)
+{
+	struct pci_dev *function = function_of(vdev);
+
+	if (!function)
+		return VIRTIO_HELPER_OWN;
+	if (!pci_dev_msi_enabled(function))
+		return VIRTIO_HELPER_LINE;
+	return pci_irq_vector(function, 2) < 0 ? VIRTIO_HELPER_SHARED : VIRTIO_HELPER_OWN;
+}
+
+/* The interrupt is some other handler's to serve. */
+static irqreturn_t held_line(int irq, void *cookie)
+{
+	return IRQ_NONE;
+}
+
+/* Returns the number of the interrupt, for free_irq(), or an error. */
+int virtio_helper_hold_line(struct virtio_device *vdev, const char *name, void *cookie)
+{
+	struct pci_dev *function = function_of(vdev);
+	int err;
+
+	if (!function || !function->irq)
+		return -ENODEV;
+	/* That somebody does not share the line is no error to be logged. */
+	err = request_irq(function->irq, held_line, IRQF_SHARED | IRQF_PROBE_SHARED, name, cookie);
+	return err ?: function->irq;
+}
+
 void virtio_helper_device_ready(struct virtio_device *vdev)
 {
 	virtio_device_ready(vdev);

@@ -8,6 +8,7 @@
 
 #include <linux/completion.h>
 #include <linux/interrupt.h>
+#include <linux/pci.h>
 #include <linux/ratelimit.h>
 #include <linux/spinlock.h>
 #include <linux/sched/mm.h>
@@ -18,6 +19,15 @@
 int virtio_helper_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 			   struct virtqueue *vqs[], struct virtqueue_info infos[],
 			   struct irq_affinity *affinity);
+/* What interrupts virtqueues have: vectors of their own, one for all, or none but the line. */
+enum virtio_helper_interrupt_kind {
+	VIRTIO_HELPER_OWN,
+	VIRTIO_HELPER_SHARED,
+	VIRTIO_HELPER_LINE,
+};
+
+enum virtio_helper_interrupt_kind virtio_helper_interrupts(struct virtio_device *vdev);
+int virtio_helper_hold_line(struct virtio_device *vdev, const char *name, void *cookie);
 void virtio_helper_device_ready(struct virtio_device *vdev);
 void virtio_helper_synchronize_cbs(struct virtio_device *vdev);
 bool virtio_helper_has_feature(const struct virtio_device *vdev, unsigned int bit);

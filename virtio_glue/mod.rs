@@ -28,6 +28,7 @@ mod debug_dir;
 mod device;
 mod driver;
 mod flag;
+mod interrupts;
 mod jiffies;
 mod lock;
 mod rate_limit;
@@ -53,6 +54,11 @@ pub use self::{
         Resets, //
     },
     flag::Flag,
+    interrupts::{
+        is_lack_of_interrupts,
+        InterruptLine,
+        Interrupts, //
+    },
     jiffies::Stamp,
     lock::{
         wait_for_rcu,

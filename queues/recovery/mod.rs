@@ -37,6 +37,7 @@ pub use self::{
     reset::{
         DeviceReset,
         Healing,
-        Return, //
+        Return,
+        BETWEEN_TRIES, //
     },
 };

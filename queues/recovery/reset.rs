@@ -39,6 +39,9 @@ pub(super) const RESET_ELSEWHERE: i64 = 120_000;
 /// that is broken again at once does not get to keep a CPU busy.
 const BETWEEN_RESETS: u32 = 1_000;
 
+/// How long a device that waits for interrupts is left alone between two tries, in milliseconds.
+pub const BETWEEN_TRIES: u32 = 1_000;
+
 /// How long a transport may take to reset its function, in milliseconds. PCI waits for a minute at most until a
 /// function is ready.
 const TRANSPORT: u32 = 90_000;
@@ -66,7 +69,8 @@ impl DeviceReset {
     }
 
     /// Resets the device and builds its queues anew, unless it has come back from a reset after number `seen`.
-    /// If that fails, the device is given up. Either way, it has no command that it had before.
+    /// If that fails, the device is given up, unless it waits for interrupts: then this goes on until there are some.
+    /// Either way, it has no command that it had before.
     ///
     /// Process context. Fails if the device is gone.
     pub(super) fn carry_out(&self, seen: u64) -> Result {
@@ -98,6 +102,11 @@ impl DeviceReset {
                 }
                 // Probe or unbind are under way, which end soon.
                 Err(ResetError::NotBound) => {}
+                // It waits for interrupts. An unbinding gives it up.
+                Err(ResetError::Failed(error)) if error == EAGAIN => {
+                    fsleep(Delta::from_millis(BETWEEN_TRIES.into()));
+                    continue;
+                }
                 // The transport or the system was quicker.
                 Err(ResetError::Failed(error)) if error == EBUSY => {}
                 Err(ResetError::Failed(error)) => return Err(self.give_up(error)),
@@ -108,6 +117,21 @@ impl DeviceReset {
             }
             fsleep(Delta::from_millis(LOOK));
             waited += LOOK;
+        }
+    }
+
+    /// Resets a device that waits for interrupts once. Returns whether it still waits, and for nobody else.
+    fn try_again(&self) -> bool {
+        let waits = || self.shared.life().state() == State::Waiting;
+
+        match self.resetter.reset(waits) {
+            // Those who were quicker look after it.
+            Err(ResetError::Failed(error)) if error == EAGAIN || error == EBUSY => waits(),
+            Err(ResetError::Failed(error)) => {
+                let _ = self.give_up(error);
+                false
+            }
+            Ok(_) | Err(ResetError::NotBound) => false,
         }
     }
 
@@ -176,13 +200,13 @@ impl Task for Healing {
 }
 
 /// Gives a device up that does not return from a reset by the system or the transport: the virtio core does not
-/// always call the driver back.
-pub struct Return(Arc<Shared>);
+/// always call the driver back. Resets one that has come back to find no interrupts until there are some.
+pub struct Return(DeviceReset);
 
 impl Return {
     /// Makes what waits for a device.
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self(shared)
+    pub fn new(reset: DeviceReset) -> Self {
+        Self(reset)
     }
 
     /// Returns how long a device may be down for a cause, in jiffies, if somebody else has to bring it up.
@@ -197,8 +221,11 @@ impl Return {
 
 impl Task for Return {
     fn run(&self) -> Option<Jiffies> {
-        let shared = &self.0;
+        let shared = &self.0.shared;
 
+        if shared.life().state() == State::Waiting {
+            return self.0.try_again().then(|| msecs_to_jiffies(BETWEEN_TRIES));
+        }
         if let State::Down(cause) = shared.life().state() {
             if Self::bound(cause).is_some() && shared.life().give_up() {
                 let what = match cause {

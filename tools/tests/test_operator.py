@@ -186,7 +186,9 @@ def test_a_machine_that_is_stopped_by_failing_storage(bench: Bench, scratch_shar
     assert 0 < done.written <= done.read, done.said
     assert bench.resets() == before, "the device was reset, or asked to do something about its commands"
     if OURS:
-        assert sysfs.counters(guest) == counted
+        # The driver looks which units there are at any time.
+        grown = {name for name, count in sysfs.counters(guest).items() if count != counted[name]}
+        assert grown <= {"own_commands"}
     guest.remove_disk(disk)
 
 

@@ -149,7 +149,7 @@ def fail(bench: Bench, chance: random.Random, faults: TransportFaults) -> str:
         ]
     )
     value = chance.choice(values)
-    faults.set("find_vqs_errno", chance.choice((5, 12)))
+    faults.set("find_vqs_errno", chance.choice((5, 12, 28)))
     faults.set(knob, value)
     if knob != "needs_reset":
         bench.guest.spawn(f"sg_reset -H -N {bench.node(kind='scsi_generic')}")

@@ -42,11 +42,11 @@ fn system(queues: u32) -> Platform {
 
 #[test]
 fn every_edge_of_the_table_of_states() {
-    let states: Vec<State> = [State::Live, State::Gone]
+    let states: Vec<State> = [State::Live, State::Waiting, State::Gone]
         .into_iter()
         .chain(Cause::ALL.map(State::Down))
         .collect();
-    let steps: Vec<Step> = [Step::BringUp, Step::GiveUp]
+    let steps: Vec<Step> = [Step::BringUp, Step::Lack, Step::GiveUp]
         .into_iter()
         .chain(Cause::ALL.map(Step::TakeDown))
         .collect();
@@ -55,11 +55,18 @@ fn every_edge_of_the_table_of_states() {
         for &step in &steps {
             let answer = state.on(step);
             let expected = match (state, step) {
-                (State::Gone, _) | (State::Live, Step::BringUp) => Answer::Nothing,
-                (State::Live, Step::TakeDown(cause)) => Answer::Go(State::Down(cause)),
+                (State::Gone, _) | (State::Live | State::Waiting, Step::BringUp | Step::Lack) => {
+                    Answer::Nothing
+                }
+                (State::Live | State::Waiting, Step::TakeDown(cause)) => {
+                    Answer::Go(State::Down(cause))
+                }
                 (State::Down(_), Step::TakeDown(_)) => Answer::Wait,
                 (State::Down(_), Step::BringUp) => Answer::Go(State::Live),
-                (State::Live | State::Down(_), Step::GiveUp) => Answer::Go(State::Gone),
+                (State::Down(_), Step::Lack) => Answer::Go(State::Waiting),
+                (State::Live | State::Down(_) | State::Waiting, Step::GiveUp) => {
+                    Answer::Go(State::Gone)
+                }
             };
 
             assert_eq!(answer, expected, "{state:?} on {step:?}");
@@ -74,8 +81,8 @@ fn every_edge_of_the_table_of_states() {
     }
     assert_eq!(
         states.iter().filter(|state| state.is_settled()).count(),
-        2,
-        "only Live and Gone last"
+        3,
+        "nobody resets a device in Live, Waiting and Gone only"
     );
 }
 
