@@ -68,7 +68,9 @@ def interrupts(guest: Guest, controller: str = "scsi0") -> list[Interrupt]:
     for line in guest.out(f"grep -E '\\<{name}\\>' /proc/interrupts || true").splitlines():
         number, *rest = line.split()
         counts = tuple(int(word) for word in rest[:cpus])
-        found.append(Interrupt(number.rstrip(":"), " ".join(rest[cpus:-1]), rest[-1], counts))
+        # An interrupt line may have handlers of others, too.
+        (own,) = [word for word in (word.rstrip(",") for word in rest[cpus:]) if word.split("-")[0] == name]
+        found.append(Interrupt(number.rstrip(":"), " ".join(rest[cpus:-1]), own, counts))
     return found
 
 
