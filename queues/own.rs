@@ -60,6 +60,9 @@ const OWN_DATA: usize = 256;
 /// How many commands that were not answered are left with the device at the most. With more, nothing is sent.
 const KEPT: usize = 16;
 
+/// How many are left with the device for one address.
+const KEPT_BY_ADDRESS: usize = 2;
+
 /// They take no more than such a part of the ring.
 const KEPT_PART: u32 = 4;
 
@@ -265,13 +268,22 @@ impl OwnCommands {
         kept.iter().flatten().count()
     }
 
-    /// Returns whether the device has not answered what was sent to an address not long ago.
+    /// Returns whether nothing is sent to an address: the device has not answered what was sent there not long ago, or
+    /// has not answered as much as is left with it for one address.
     fn is_silent(&self, address: Address) -> bool {
-        self.kept.lock().iter().flatten().any(|kept| {
-            kept.address == address
-                && !kept.command.ended.is_set()
-                && kept.since.elapsed() < msecs_to_jiffies(ASK_AGAIN)
-        })
+        let kept = self.kept.lock();
+        let mut count = 0;
+
+        for kept in kept.iter().flatten() {
+            if kept.address != address || kept.command.ended.is_set() {
+                continue;
+            }
+            if kept.since.elapsed() < msecs_to_jiffies(ASK_AGAIN) {
+                return true;
+            }
+            count += 1;
+        }
+        count >= KEPT_BY_ADDRESS
     }
 
     /// Leaves a command with the device.
@@ -373,7 +385,10 @@ impl Initiator {
         self.shared().counters().own_commands.count();
         if !self.wait_for(queue, &command, patience) {
             self.shared().counters().own_commands_unanswered.count();
-            self.recovery().abort_own(lun, tag, msecs_to_jiffies(ABORT));
+            // Nothing is done about a unit whose commands are waited for.
+            if !self.recovery().is_in_trouble(address) {
+                self.recovery().abort_own(lun, tag, msecs_to_jiffies(ABORT));
+            }
             queue.poll();
             if !command.ended.is_set() {
                 self.own().keep(address, command);
