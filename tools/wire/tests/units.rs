@@ -19,7 +19,7 @@ fn page(page: Page, body: &[u8]) -> Vec<u8> {
 fn designator(association: u8, kind: u8, value: &[u8]) -> Vec<u8> {
     let len = u8::try_from(value.len()).unwrap();
 
-    [&[1, association << 4 | kind, 0, len], value].concat()
+    [&[1, (association << 4) | kind, 0, len], value].concat()
 }
 
 fn serial(value: &[u8]) -> Vec<u8> {
