@@ -59,22 +59,26 @@ impl Handling {
         }
     }
 
+    /// Returns whether a logical unit answers, with errors or without. The midlayer would wait for one that does not,
+    /// and recover what it has sent, while nobody else of the host can be added or removed.
+    fn answers(&self, address: Address) -> bool {
+        let mut data = [0; INQUIRY_LEN as usize];
+
+        self.host.driver().is_some_and(|initiator| {
+            !matches!(
+                initiator.execute(address, &INQUIRY, &mut data, patience()),
+                OwnAnswer::NotThere | OwnAnswer::Silent
+            )
+        })
+    }
+
     /// Adds the logical unit at an address if it answers, and returns whether it does.
     pub(super) fn appears(&self, address: Address) -> bool {
-        let mut data = [0; INQUIRY_LEN as usize];
-        let Some(initiator) = self.host.driver() else {
-            return true;
-        };
-
-        match initiator.execute(address, &INQUIRY, &mut data, patience()) {
-            OwnAnswer::NotThere => false,
-            // The midlayer would wait for it, and recover it, while nobody else of the host can be added or removed.
-            OwnAnswer::Silent => false,
-            _ => self
+        self.answers(address)
+            && self
                 .host
                 .add_logical_unit(address.target.into(), address.lun)
-                .is_ok(),
-        }
+                .is_ok()
     }
 
     /// Looks at all of a target that the device has announced, as [`Self::announced`] does.
@@ -96,23 +100,19 @@ impl Handling {
         }
     }
 
-    /// Looks for new logical units of a target, if its LUN 0 answers. Returns whether the midlayer has LUN 0 then.
+    /// Looks for new logical units of a target, if its LUN 0 answers: the midlayer finds no other without. Returns
+    /// whether the midlayer has LUN 0 then.
     pub(super) fn scan_target(&self, target: u8) -> bool {
         let address = Address { target, lun: 0 };
-        let mut data = [0; INQUIRY_LEN as usize];
-        let Some(initiator) = self.host.driver() else {
-            return true;
-        };
 
-        match initiator.execute(address, &INQUIRY, &mut data, patience()) {
-            // As in `appears`. The midlayer finds no other logical unit without this one either.
-            OwnAnswer::NotThere | OwnAnswer::Silent => false,
-            _ if self.queue.is_stopped() => true,
-            _ => {
-                self.host.scan_target(target.into());
-                self.find(address).is_some()
-            }
+        if !self.answers(address) {
+            return false;
         }
+        if self.queue.is_stopped() {
+            return true;
+        }
+        self.host.scan_target(target.into());
+        self.find(address).is_some()
     }
 
     /// Removes what the device says is gone: the logical unit, whatever that answers. By LUN 0 it can mean others of
