@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers in byte slices. SCSI is big-endian, virtio little-endian. What lies beyond a slice reads as zero.
+//! Numbers in byte slices. SCSI is big-endian, virtio little-endian. What lies beyond a slice reads
+//! as zero.
 
 fn field<const N: usize>(data: &[u8], at: usize) -> [u8; N] {
     let mut bytes = [0; N];

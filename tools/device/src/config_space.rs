@@ -27,6 +27,8 @@ pub struct ConfigFields {
     pub sense_size: Option<u32>,
     /// Bytes of a CDB; 32 after a reset.
     pub cdb_size: Option<u32>,
+    /// Whether the device keeps both of these sizes whatever the driver writes.
+    pub keeps_sizes: Option<bool>,
     /// Highest channel.
     pub max_channel: Option<u16>,
     /// Highest target.
@@ -40,6 +42,7 @@ pub struct ConfigFields {
 pub struct ConfigSpace {
     bytes: [u8; SIZE],
     fresh: [u8; SIZE],
+    keeps_sizes: bool,
 }
 
 impl ConfigSpace {
@@ -48,6 +51,7 @@ impl ConfigSpace {
         let mut space = Self {
             bytes: [0; SIZE],
             fresh: [0; SIZE],
+            keeps_sizes: false,
         };
         space.set(&ConfigFields {
             num_queues: Some(request_queues),
@@ -57,6 +61,7 @@ impl ConfigSpace {
             event_info_size: Some(16),
             sense_size: Some(96),
             cdb_size: Some(32),
+            keeps_sizes: Some(false),
             max_channel: Some(0),
             max_target: Some(255),
             max_lun: Some(16383),
@@ -67,6 +72,7 @@ impl ConfigSpace {
 
     /// Sets the fields that are given, also for after the next reset.
     pub fn set(&mut self, fields: &ConfigFields) {
+        self.keeps_sizes = fields.keeps_sizes.unwrap_or(self.keeps_sizes);
         let wide = [
             (0, fields.num_queues),
             (4, fields.seg_max),
@@ -106,7 +112,8 @@ impl ConfigSpace {
             .collect()
     }
 
-    /// The driver writes. Returns the names of the fields that it changed, and whether it may (5.6.4.2).
+    /// The driver writes. Returns the names of the fields that it changed, and whether it may
+    /// (5.6.4.2).
     pub fn write(&mut self, offset: usize, data: &[u8]) -> (Vec<&'static str>, bool) {
         let before = self.bytes;
         for (i, &byte) in data.iter().enumerate() {
@@ -129,6 +136,9 @@ impl ConfigSpace {
                 changed.push(*name);
                 allowed &= matches!(*name, "sense_size" | "cdb_size");
             }
+        }
+        if self.keeps_sizes {
+            self.bytes = before;
         }
         (changed, allowed)
     }
@@ -202,5 +212,17 @@ mod tests {
         assert_eq!(space.write(0, &whole), (vec!["cdb_size"], true));
         space.reset();
         assert_eq!((space.sense_size(), space.cdb_size()), (96, 32));
+    }
+
+    #[test]
+    fn sizes_can_be_kept() {
+        let fields = ConfigFields {
+            keeps_sizes: Some(true),
+            cdb_size: Some(16),
+            ..ConfigFields::default()
+        };
+        let mut space = ConfigSpace::new(1, &fields);
+        assert_eq!(space.write(24, &[32, 0, 0, 0]), (vec!["cdb_size"], true));
+        assert_eq!(space.cdb_size(), 16);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The main loop: one thread that waits for the front-end, for kicks, for the control socket and for time.
+//! The main loop: one thread that waits for the front-end, for kicks, for the control socket and
+//! for time.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

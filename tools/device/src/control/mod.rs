@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The control socket: one JSON object in a line, one in a line as the answer. README.md lists the commands.
+//! The control socket: one JSON object in a line, one in a line as the answer. README.md lists the
+//! commands.
 
 pub mod order;
 
@@ -249,7 +250,9 @@ fn stats(device: &mut Device) -> Value {
     json!({
         "stats": device.stats, "rings": rings, "acked": format!("{:#x}", device.acked),
         "connected": device.memory.is_some(), "waiting": device.waiting().len(),
-        "event_buffers": device.events.buffers(), "flipping": device.flipping.load(Ordering::Relaxed), "violations": device.log.violations.values().sum::<u64>(),
+        "event_buffers": device.events.buffers(),
+        "flipping": device.flipping.load(Ordering::Relaxed),
+        "violations": device.log.violations.values().sum::<u64>(),
     })
 }
 

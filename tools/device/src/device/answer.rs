@@ -200,7 +200,8 @@ impl Device {
             .map_or(written as u32, |amount| amount.of(room as u32));
         let what = json!({
             "response": result.response, "status": result.status, "residual": result.residual,
-            "sense_len": result.sense_len, "sense": hex(&sense), "data_in": data_in.len(), "pi_in": pi.len(),
+            "sense_len": result.sense_len, "sense": hex(&sense), "data_in": data_in.len(),
+            "pi_in": pi.len(),
         });
         self.publish(memory, serial, request, rule, action, used, &layout, what);
     }

@@ -62,8 +62,8 @@ impl Device {
             .collect()
     }
 
-    /// FUNCTION SUCCEEDED if the device has one of these tasks, else FUNCTION COMPLETE. What was dropped is
-    /// what it has forgotten, though the driver waits for it.
+    /// FUNCTION SUCCEEDED if the device has one of these tasks, else FUNCTION COMPLETE. What was
+    /// dropped is what it has forgotten, though the driver waits for it.
     fn has_any(&self, tasks: &[u64]) -> u8 {
         let has = |serial| {
             self.in_flight
@@ -77,7 +77,8 @@ impl Device {
         }
     }
 
-    /// Carries a task management function out. Commands that it ends are answered before (5.6.6.2.1).
+    /// Carries a task management function out. Commands that it ends are answered before
+    /// (5.6.6.2.1).
     fn manage(&mut self, subtype: u32, address: Address, tag: u64) -> u8 {
         let Address::Unit { target, lun } = address else {
             return response::INCORRECT_LUN;
@@ -89,7 +90,10 @@ impl Device {
             return response::INCORRECT_LUN;
         }
         let of_unit = |request: &InFlight| request.address == address;
-        let of_target = |request: &InFlight| matches!(request.address, Address::Unit { target: t, .. } if t == target);
+        let of_target = |request: &InFlight| match request.address {
+            Address::Unit { target: other, .. } => other == target,
+            _ => false,
+        };
         match subtype {
             tmf::ABORT_TASK => {
                 let tasks = self.tasks(|request, its| of_unit(request) && its == tag);

@@ -137,7 +137,8 @@ fn one_that_is_not_lost_is_enough_for_a_set() {
     }
 }
 
-/// A rule about queries, and what is answered of a command that is held and of one that was dropped.
+/// A rule about queries, and what is answered of a command that is held and of one that was
+/// dropped.
 #[test]
 fn rules_decide_what_a_query_is_answered() {
     let query = json!({"on": "tmf", "subtype": "query_task"});

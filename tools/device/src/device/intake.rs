@@ -58,9 +58,9 @@ impl Device {
             json!({
                 "serial": serial, "queue": queue, "id": chain.id, "lun": hex(&header.lun),
                 "unit": address.name(), "tag": header.tag, "task_attr": header.task_attr,
-                "prio": header.prio, "crn": header.crn, "pi_out": header.pi_out, "pi_in": header.pi_in,
-                "name": name, "cdb": hex(&header.cdb), "out": lengths(&chain.out),
-                "in": lengths(&chain.inn), "in_flight": in_flight,
+                "prio": header.prio, "crn": header.crn, "pi_out": header.pi_out,
+                "pi_in": header.pi_in, "name": name, "cdb": hex(&header.cdb),
+                "out": lengths(&chain.out), "in": lengths(&chain.inn), "in_flight": in_flight,
             }),
         );
         self.check_command(queue, serial, &chain, &header, in_flight);

@@ -187,8 +187,8 @@ impl Device {
         if !ring.started {
             ring.start(&memory, packed, event_index)
                 .map_err(|error| format!("queue {index} cannot start: {error}"))?;
-            let fields = json!({"queue": index, "size": ring.size, "base": ring.base, "packed": packed,
-                "generation": ring.generation});
+            let fields = json!({"queue": index, "size": ring.size, "base": ring.base,
+                "packed": packed, "generation": ring.generation});
             self.log.line("queue_start", fields);
         }
         self.service(index);
@@ -265,7 +265,7 @@ impl Device {
 
     /// The driver notified the device of a queue.
     pub fn kicked(&mut self, index: usize) {
-        self.rings[index].take_kick();
+        *self.stats.kicks.entry(index).or_default() += self.rings[index].take_kick();
         if self.rings[index].ignored_kicks > 0 {
             self.rings[index].ignored_kicks -= 1;
             self.log.line("kick_ignored", json!({"queue": index}));

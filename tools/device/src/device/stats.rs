@@ -22,6 +22,8 @@ pub struct UnitStats {
 pub struct Stats {
     /// Requests by queue.
     pub queues: BTreeMap<usize, u64>,
+    /// Notifications by queue, those that were ignored included.
+    pub kicks: BTreeMap<usize, u64>,
     /// Commands by unit.
     pub units: BTreeMap<String, UnitStats>,
     /// Commands by name.

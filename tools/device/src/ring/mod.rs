@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Virtqueues as the device sees them: what the driver made available, and what is put into the used ring,
-//! rightly or not.
+//! Virtqueues as the device sees them: what the driver made available, and what is put into the
+//! used ring, rightly or not.
 
 pub mod packed;
 pub mod split;
@@ -161,8 +161,8 @@ pub struct Ring {
     pub generation: u64,
     /// Ids that were answered, newest last.
     pub answered: VecDeque<u16>,
-    /// Whether the driver was told that something is used which is not. What is in the ring after that may be
-    /// what it has given to others meanwhile, and is not held against it.
+    /// Whether the driver was told that something is used which is not. What is in the ring after
+    /// that may be what it has given to others meanwhile, and is not held against it.
     pub misled: bool,
     format: Option<Format>,
 }
@@ -234,7 +234,8 @@ impl Ring {
         }
     }
 
-    /// Puts an entry into the used ring, with whatever id; `entries` is how far a packed ring goes on.
+    /// Puts an entry into the used ring, with whatever id; `entries` is how far a packed ring goes
+    /// on.
     pub fn push(&mut self, memory: &Memory, id: u32, len: u32, entries: u16) -> Result<(), String> {
         match &mut self.format {
             Some(Format::Split(split)) => split.push(memory, id, len),
@@ -265,11 +266,13 @@ impl Ring {
         Ok(wanted || always)
     }
 
-    /// Takes the kick off its descriptor.
-    pub fn take_kick(&mut self) {
+    /// Takes the kicks off their descriptor, and returns how many there were.
+    pub fn take_kick(&mut self) -> u64 {
+        let mut count = [0; 8];
         if let Some(kick) = &mut self.kick {
-            let _ = kick.read(&mut [0; 8]);
+            let _ = kick.read(&mut count);
         }
+        u64::from_ne_bytes(count)
     }
 }
 

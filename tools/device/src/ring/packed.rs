@@ -70,7 +70,8 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Starts where a vring base says: available place in the low half, used place in the high half.
+    /// Starts where a vring base says: available place in the low half, used place in the high
+    /// half.
     pub fn new(size: u16, addresses: Addresses, base: u32, event_index: bool) -> Self {
         let (available, used) = if base == 0 {
             (0x8000, 0x8000)

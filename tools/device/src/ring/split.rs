@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Split virtqueues (virtio 1.3, 2.7). `virtio-queue` walks the available side; the used side is written
-//! here, since that crate rightly refuses to write what a script may want.
+//! Split virtqueues (virtio 1.3, 2.7). `virtio-queue` walks the available side; the used side is
+//! written here, since that crate rightly refuses to write what a script may want.
 
 use std::sync::atomic::{fence, Ordering};
 

@@ -14,7 +14,8 @@ use crate::wire::response;
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActionConfig {
-    /// Whether the command or function is carried out; by default, unless its response or status is given.
+    /// Whether the command or function is carried out; by default, unless its response or status is
+    /// given.
     pub execute: Option<bool>,
     /// Response code, as a number or a name like "target_failure".
     pub response: Option<Code>,

@@ -42,7 +42,8 @@ pub struct MatchConfig {
     pub opcode: Option<Several<Code>>,
     /// TMF subtypes, as numbers or names like "abort_task".
     pub subtype: Option<Several<Code>>,
-    /// INQUIRY for this page of vital product data, or, with [`STANDARD_DATA`], for the standard data.
+    /// INQUIRY for this page of vital product data, or, with [`STANDARD_DATA`], for the standard
+    /// data.
     pub page: Option<u16>,
     /// First and last block; commands that touch one of them fit.
     pub lba: Option<[u64; 2]>,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands that move blocks: READ, WRITE, VERIFY, COMPARE AND WRITE, SYNCHRONIZE CACHE (SBC-3 chapter 5).
+//! Commands that move blocks: READ, WRITE, VERIFY, COMPARE AND WRITE, SYNCHRONIZE CACHE (SBC-3
+//! chapter 5).
 
 use super::inquiry::MAX_COMPARE;
 use super::opcodes::Opcode;

@@ -28,7 +28,8 @@ impl Medium {
         Self::Memory(BTreeMap::new())
     }
 
-    /// Opens a file, made `size` bytes long if that is given and it is shorter. Returns its size, too.
+    /// Opens a file, made `size` bytes long if that is given and it is shorter. Returns its size,
+    /// too.
     pub fn file(path: &Path, read_only: bool, size: Option<u64>) -> io::Result<(Self, u64)> {
         let file = OpenOptions::new()
             .read(true)

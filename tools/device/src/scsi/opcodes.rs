@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The commands that logical units know: names for scenarios, the length each CDB asks for, and the usage
-//! maps that REPORT SUPPORTED OPERATION CODES returns (SPC-4 6.27).
+//! The commands that logical units know: names for scenarios, the length each CDB asks for, and the
+//! usage maps that REPORT SUPPORTED OPERATION CODES returns (SPC-4 6.27).
 
 use super::opcode_table::OPCODES;
 use crate::bytes::be;
@@ -99,8 +99,8 @@ impl Opcode {
         }
     }
 
-    /// How many bytes the CDB wants in the data-out and data-in buffers. `extra` is what each block carries
-    /// besides its data.
+    /// How many bytes the CDB wants in the data-out and data-in buffers. `extra` is what each block
+    /// carries besides its data.
     pub fn wants(&self, cdb: &[u8], block: u64, extra: u64) -> (u64, u64) {
         let count = |at: u8, width: u8| be(cdb, at.into(), width.into());
         use Transfer::{

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Protection information (SBC-3 4.22): eight bytes for each block, guard, application tag, reference tag.
+//! Protection information (SBC-3 4.22): eight bytes for each block, guard, application tag,
+//! reference tag.
 
 use std::collections::BTreeMap;
 

@@ -110,7 +110,8 @@ pub fn report_luns(cdb: &[u8], luns: &[u16]) -> Result<Vec<u8>, Failure> {
     Ok(data)
 }
 
-/// A single level LUN structure (SAM-5 4.7): peripheral device addressing below 256, flat space above.
+/// A single level LUN structure (SAM-5 4.7): peripheral device addressing below 256, flat space
+/// above.
 pub fn lun_bytes(lun: u16) -> [u8; 8] {
     let first = if lun < 256 { lun } else { lun | 0x4000 };
     let [high, low] = first.to_be_bytes();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Persistent reservations (SPC-4 5.13). The guest is one I_T nexus; a scenario or the control socket can
-//! let others register and reserve, for conflicts to arise.
+//! Persistent reservations (SPC-4 5.13). The guest is one I_T nexus; a scenario or the control
+//! socket can let others register and reserve, for conflicts to arise.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -316,7 +316,8 @@ impl LogicalUnit {
     ) -> Result<Data, Failure> {
         let cdb = command.cdb;
         let known = opcodes::find(cdb, self.cdrom());
-        // INQUIRY, REPORT LUNS and REQUEST SENSE neither wait for nor clear a unit attention (SAM-5 5.14).
+        // INQUIRY, REPORT LUNS and REQUEST SENSE neither wait for nor clear a unit attention (SAM-5
+        // 5.14).
         if !matches!(cdb[0], 0x03 | 0x12 | 0xa0) {
             if self.reservations.preempted.remove(&nexus) {
                 return Err(Sense::PREEMPTED.into());
