@@ -2,10 +2,10 @@
 
 //! A guest driver for the virtio SCSI host device.
 //!
-//! This is the front door: what the module is called and can be told, which devices and features it
-//! serves, and the life of one device in the order in which it happens. What a command or an event
-//! means is in [`queues`] and [`events`]; what needs `unsafe` is in [`virtio_glue`] and
-//! [`scsi_glue`].
+//! This is the front door: the name and the parameters of the module, its devices and features, and
+//! one line for each callback of the virtio core, in the order in which they are called. The life
+//! of a device is in [`device`], commands are in [`queues`], events in [`events`], and all that
+//! needs `unsafe` is in [`virtio_glue`], [`scsi_glue`] and [`kernel_glue`].
 //!
 //! Specification: virtio 1.3, section 5.6.
 //! C version of this driver: [`drivers/scsi/virtio_scsi.c`](srctree/drivers/scsi/virtio_scsi.c)
@@ -21,32 +21,34 @@ use kernel::{
     },
     driver,
     ffi::c_uint,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 use crate::{
-    device::{
-        DeviceData,
-        VIRTIO_SCSI_F_CHANGE,
-        VIRTIO_SCSI_F_HOTPLUG, //
+    device::DeviceData,
+    kernel_glue::{
+        module_version,
+        writable_parameter,
+        ModuleParts, //
     },
-    kernel_glue::writable_parameter,
-    queues::{
-        config,
-        limits::Settings,
-        recovery::{
-            Policy,
-            Times, //
-        },
+    protocol::{
+        features,
+        settings::Settings,
+        states::Cause, //
+    },
+    recovery::{
+        Policy,
+        Times, //
     },
     virtio_glue::{
         Adapter,
-        DebugDir,
         Device,
         DeviceId,
-        Resets,
+        IdTable,
+        ResetBy,
         Resetter,
-        Workqueues, //
+        Virtqueues, //
     },
 };
 
@@ -54,9 +56,15 @@ use crate::{
 pub mod device;
 #[deny(unsafe_code)]
 pub mod events;
+#[deny(unsafe_code)]
+pub mod initiator;
 pub mod kernel_glue;
 #[deny(unsafe_code)]
+pub mod protocol;
+#[deny(unsafe_code)]
 pub mod queues;
+#[deny(unsafe_code)]
+pub mod recovery;
 pub mod scsi_glue;
 pub mod virtio_glue;
 
@@ -90,6 +98,8 @@ module! {
     },
 }
 
+module_version!("0.1.0");
+
 writable_parameter! {
     static RECOVERY_PATIENCE, "recovery_patience": 0,
     "How long to wait for a command that the device has, from when it was sent, in seconds (default: 0, for ever)"
@@ -112,11 +122,10 @@ virtio_glue::virtio_device_table!(ID_TABLE, [DeviceId::any_vendor(VIRTIO_ID_SCSI
 
 /// The module: a driver on the virtio bus.
 #[pin_data]
-struct Module {
+pub struct Module {
     #[pin]
     _driver: driver::Registration<Adapter<VirtioScsi>>,
-    _debug_dir: DebugDir,
-    _workqueues: Workqueues,
+    _parts: ModuleParts,
 }
 
 impl kernel::InPlaceModule for Module {
@@ -128,14 +137,16 @@ impl kernel::InPlaceModule for Module {
 
         try_pin_init!(Self {
             _: { registration? },
-            _workqueues: Workqueues::new(c"virtio_scsi_rs")?,
-            _debug_dir: DebugDir::new(c"virtio_scsi_rs")?,
+            _parts: ModuleParts::new(c"virtio_scsi_rs", c"virtio_scsi_rs_awake")?,
             _driver <- driver::Registration::new(c"virtio_scsi_rs", module),
         })
     }
 }
 
-/// Returns what the user has set. A version of the kernel gives the values, another borrows them.
+/// Returns the parameters that are set at load time.
+///
+/// `value()` returns a number in 7.3 and a reference in 7.2, hence `Borrow`, which goes with 7.2. A
+/// `bool` parameter does not exist in 7.2, hence the number for `recovery_wait`.
 fn settings() -> Settings {
     Settings {
         poll_queues: *Borrow::<u32>::borrow(&module_parameters::poll_queues.value()),
@@ -146,7 +157,7 @@ fn settings() -> Settings {
     }
 }
 
-/// Returns what the user has set of recovery, some of which can change at any time.
+/// Returns the policy of recovery, with the parameters that can change at any time.
 fn policy() -> Policy {
     Policy::new(
         &settings(),
@@ -161,23 +172,32 @@ fn policy() -> Policy {
 /// The driver.
 struct VirtioScsi;
 
+#[vtable]
 impl virtio_glue::Driver for VirtioScsi {
     type Data = DeviceData;
 
-    const ID_TABLE: &'static [DeviceId] = &ID_TABLE;
-    const FEATURES: &'static [c_uint] = &[
-        VIRTIO_SCSI_F_HOTPLUG,
-        VIRTIO_SCSI_F_CHANGE,
+    const ID_TABLE: IdTable = ID_TABLE.table();
+    const FEATURE_TABLE: &'static [c_uint] = &[
+        features::VIRTIO_SCSI_F_HOTPLUG,
+        features::VIRTIO_SCSI_F_CHANGE,
         #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-        config::VIRTIO_SCSI_F_T10_PI,
+        features::VIRTIO_SCSI_F_T10_PI,
     ];
 
-    fn resetter(data: Pin<&DeviceData>) -> &Resetter {
-        data.get_ref().resetter()
-    }
-
-    fn probe(dev: &Device<Core<'_>>) -> impl PinInit<DeviceData, Error> {
-        pin_init::pin_init_scope(move || device::probe(dev, settings(), policy()))
+    fn probe(
+        dev: &Device<Core<'_>>,
+        virtqueues: &Arc<Virtqueues>,
+        resetter: &Arc<Resetter>,
+    ) -> impl PinInit<DeviceData, Error> {
+        pin_init::pin_init_scope(move || {
+            device::probe(
+                dev,
+                virtqueues.clone(),
+                resetter.clone(),
+                settings(),
+                policy(),
+            )
+        })
     }
 
     fn scan(_dev: &Device<Core<'_>>, data: Pin<&DeviceData>) {
@@ -185,20 +205,33 @@ impl virtio_glue::Driver for VirtioScsi {
     }
 
     fn config_changed(_dev: &Device<Bound>, data: Pin<&DeviceData>) {
-        // It may want to be reset, which is looked at where one can sleep. What has changed of the limits counts
-        // when the device is reset the next time.
+        // The device may ask for a reset, which a worker checks, as this cannot sleep. Changed
+        // limits are in force after the next reset.
         data.shared().heal();
     }
 
-    fn quiesce(dev: &Device<Bound>, data: Pin<&DeviceData>, by: Resets) -> Result {
-        device::quiesce(dev, data.get_ref(), by)
+    fn freeze(dev: &Device<Bound>, data: Pin<&DeviceData>) -> Result {
+        device::take_down(dev, data.get_ref(), Cause::Suspend)
     }
 
-    fn resume(dev: &Device<Bound>, data: Pin<&DeviceData>) -> Result {
-        device::resume(dev, data.get_ref())
+    fn restore(dev: &Device<Bound>, data: Pin<&DeviceData>) -> Result {
+        device::bring_up(dev, data.get_ref())
     }
 
-    fn shutdown(_dev: &Device<Bound>, data: Pin<&DeviceData>) {
+    fn reset_prepare(dev: &Device<Bound>, data: Pin<&DeviceData>, by: ResetBy) -> Result {
+        let cause = match by {
+            ResetBy::Driver => Cause::Driver,
+            ResetBy::Transport => Cause::Transport,
+        };
+
+        device::take_down(dev, data.get_ref(), cause)
+    }
+
+    fn reset_done(dev: &Device<Bound>, data: Pin<&DeviceData>) -> Result {
+        device::bring_up(dev, data.get_ref())
+    }
+
+    fn shutdown(_dev: &Device<Core<'_>>, data: Pin<&DeviceData>) {
         device::shutdown(data.get_ref());
     }
 

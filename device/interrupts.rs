@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is done about interrupt vectors, of which a CPU of a PC has about 200 for all its devices.
+//! Interrupts of a device, of which there may be too few: a CPU of a PC has about 200 vectors for
+//! all its devices.
 //!
-//! The virtio core takes what there is: a vector for each virtqueue, or one for all of them, or the interrupt line
-//! of the PCI function. It gives each up as soon as the virtqueues are deleted, and somebody else may have them when
-//! the device is back from a reset. So the line is held from before the first virtqueues to the end, which costs a
-//! vector for all devices on it together, and the last of these three ways stays open. Where there is no line, or no
-//! vector for it, the device waits until there are vectors.
+//! The virtio core takes what is free: a vector for each virtqueue, or one for all of them, or the
+//! interrupt line of the PCI function. It frees each when the virtqueues are deleted, and another
+//! device may have taken it when they are created again. So the driver holds the line all the time,
+//! and the last of the three ways stays open. That costs one vector for all devices on the line. A
+//! device without a line, or without a vector for it, waits until vectors are free.
 
-use super::{
-    Device,
-    Initiator,
-    OTHER_QUEUES, //
-};
 use crate::{
+    initiator::Initiator,
     scsi_glue::Driver as _,
     virtio_glue::{
         is_lack_of_interrupts,
-        InterruptLine,
+        Device,
         Interrupts,
         Virtqueues, //
     },
@@ -29,12 +26,28 @@ use kernel::{
     sync::Mutex, //
 };
 
-/// What is known of a device's interrupts.
-struct Inner {
-    line: Option<InterruptLine>,
-    /// What the log says of them.
-    told: Interrupts,
-    /// Whether the log says that the device waits for them.
+/// How many virtqueues there are besides the request queues: controlq and eventq.
+const OTHER_QUEUES: usize = Initiator::OTHER_INTERRUPTS as usize;
+
+/// Logs that virtqueues could not be created. A device may have fewer than it claims.
+pub(super) fn log_creation_failure(dev: &Device<device::Bound>, requests: u32, error: Error) {
+    let why = if is_lack_of_interrupts(error) {
+        ", as there are no interrupts for them"
+    } else {
+        ""
+    };
+
+    dev_err!(
+        dev,
+        "controlq, eventq and {requests} request queues could not be created{why}: {error:?}\n"
+    );
+}
+
+/// The interrupts of a device as they were logged last.
+struct Logged {
+    /// The interrupts that it has.
+    kind: Interrupts,
+    /// Whether it waits for some.
     waits: bool,
 }
 
@@ -42,44 +55,24 @@ struct Inner {
 #[pin_data]
 pub(super) struct Vectors {
     #[pin]
-    inner: Mutex<Inner>,
+    logged: Mutex<Logged>,
 }
 
 impl Vectors {
-    /// Makes those of a device that has none yet.
+    /// Makes an initialiser for a device of which nothing was logged: each queue is expected to
+    /// have an interrupt of its own.
     pub(super) fn new() -> impl PinInit<Self> {
-        let inner = Inner {
-            line: None,
-            told: Interrupts::Own,
+        let logged = Logged {
+            kind: Interrupts::Own,
             waits: false,
         };
 
         pin_init!(Self {
-            inner <- new_mutex!(inner),
+            logged <- new_mutex!(logged),
         })
     }
 
-    /// Holds the line of the device, if it can be had.
-    ///
-    /// Process context.
-    pub(super) fn hold(&self, dev: &Device<device::Bound>) {
-        let mut inner = self.inner.lock();
-
-        if inner.line.is_none() {
-            inner.line = InterruptLine::hold(dev, Initiator::PROC_NAME).ok();
-        }
-    }
-
-    /// Lets go of the line, which may not be there for a while.
-    ///
-    /// Process context.
-    pub(super) fn release(&self) {
-        let line = self.inner.lock().line.take();
-
-        drop(line);
-    }
-
-    /// Makes controlq, eventq and `requests` request queues of a device that was reset.
+    /// Creates the virtqueues of controlq, eventq and `requests` request queues after a reset.
     ///
     /// Process context. Fails with `EAGAIN` if there are no interrupts for them.
     pub(super) fn create_again(
@@ -88,23 +81,23 @@ impl Vectors {
         virtqueues: &Virtqueues,
         requests: u32,
     ) -> Result {
-        self.hold(dev);
+        virtqueues.hold_line(Initiator::PROC_NAME);
 
         let count = OTHER_QUEUES + requests as usize;
 
-        match virtqueues.create_again(dev, count, Initiator::OTHER_INTERRUPTS) {
+        match virtqueues.create_again(count, Initiator::OTHER_INTERRUPTS) {
             Ok(()) => {
-                self.tell(dev, requests);
+                self.log_change(dev, requests);
                 Ok(())
             }
             Err(error) if is_lack_of_interrupts(error) => {
-                let mut inner = self.inner.lock();
+                let mut logged = self.logged.lock();
 
-                if !inner.waits {
-                    inner.waits = true;
+                if !logged.waits {
+                    logged.waits = true;
                     dev_warn!(
                         dev,
-                        "there are no interrupts for the device, which waits for some: {error:?}\n"
+                        "the device waits for interrupts, as none are free: {error:?}\n"
                     );
                 }
                 Err(EAGAIN)
@@ -113,19 +106,19 @@ impl Vectors {
         }
     }
 
-    /// Says what interrupts the virtqueues have got, if they are others than before.
-    pub(super) fn tell(&self, dev: &Device<device::Bound>, requests: u32) {
+    /// Logs which interrupts the virtqueues have, if that has changed.
+    pub(super) fn log_change(&self, dev: &Device<device::Bound>, requests: u32) {
         let now = dev.interrupts();
-        let mut inner = self.inner.lock();
+        let mut logged = self.logged.lock();
 
-        if inner.waits {
-            inner.waits = false;
-            dev_info!(dev, "there are interrupts for the device again\n");
+        if logged.waits {
+            logged.waits = false;
+            dev_info!(dev, "the device has interrupts again\n");
         }
-        if inner.told == now {
+        if logged.kind == now {
             return;
         }
-        inner.told = now;
+        logged.kind = now;
         match now {
             Interrupts::Own => dev_info!(dev, "each queue has an interrupt of its own again\n"),
             Interrupts::Shared => dev_warn!(

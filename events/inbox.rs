@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that waits for the worker.
+//! Second stop of an event: the inbox, where it waits for the handler. Events that came twice are
+//! merged here, and too many are turned into a reconciliation.
 
-use super::wire::Event;
 use crate::{
-    queues::wire::Address,
-    virtio_glue::{
+    kernel_glue::{
         new_locked,
         Locked, //
+    },
+    protocol::{
+        address::Address,
+        event::Event, //
     },
 };
 use kernel::{
@@ -15,24 +18,24 @@ use kernel::{
     sync::Arc, //
 };
 
-/// How many things can wait. If there are more, it is as if the device had not had buffers for the
-/// events, and the worker finds out what has changed by looking.
+/// The capacity of the inbox. On overflow all units are reconciled, as after
+/// `VIRTIO_SCSI_T_EVENTS_MISSED`.
 const LEN: usize = 256;
 
-/// Something that the worker has to do.
+/// A piece of work for the handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Item {
+pub(super) enum Work {
     /// Events were missed: find out what has changed.
     Reconcile,
     /// Handle an event.
     Event(Event),
-    /// Have a logical unit tell of changes, if it can.
+    /// Subscribe to the asynchronous notifications of a logical unit.
     Subscribe(Address),
 }
 
-impl Item {
-    /// Returns whether this has to stay behind `earlier` if both are to be done, because they are
-    /// about the same logical unit, or about a whole target and one of its units.
+impl Work {
+    /// Returns whether this must not overtake `earlier`, because both are for the same logical
+    /// unit, or one is for a whole target and the other for one of its units.
     fn depends_on(&self, earlier: &Self) -> bool {
         match (self.address(), earlier.address()) {
             (Some(this), Some(that)) => {
@@ -43,7 +46,7 @@ impl Item {
         }
     }
 
-    /// Returns the logical unit that this is about, if it is about one.
+    /// Returns the logical unit of the work, if it is for one.
     fn address(&self) -> Option<Address> {
         match self {
             Self::Reconcile => None,
@@ -53,37 +56,37 @@ impl Item {
     }
 }
 
-/// Things that wait to be done, first in, first out.
+/// The queue of an [`Inbox`], first in, first out.
 struct Waiting {
-    /// There is room for [`LEN`], so that adding one never needs memory. Those before `first` are
-    /// done.
-    items: KVec<Item>,
+    /// Has a capacity of [`LEN`], so that adding work allocates nothing. The items before `first`
+    /// were taken.
+    items: KVec<Work>,
     first: usize,
-    /// Whether to reconcile before anything that waits.
+    /// Whether to reconcile before anything in `items`.
     reconcile: bool,
 }
 
 impl Waiting {
-    /// Has all be found out by looking, instead of what the events that wait would have said. What the driver
-    /// wants to do of its own accord stays.
+    /// Replaces all events that wait by a reconciliation, which finds what they would have
+    /// reported. Subscriptions stay: they are the driver's own.
     fn start_over(&mut self) {
         let first = self.first;
         let mut index = 0;
 
         self.items.retain(|item| {
             index += 1;
-            index > first && matches!(item, Item::Subscribe(_))
+            index > first && matches!(item, Work::Subscribe(_))
         });
         self.first = 0;
         self.reconcile = true;
         if self.items.len() == LEN {
-            // There are more new units than can wait, all of which reconciling asks.
+            // Reconciling subscribes to the units again.
             self.items.clear();
         }
     }
 }
 
-/// Where interrupt context leaves things for the worker.
+/// The inbox of the event handler.
 #[pin_data]
 pub(super) struct Inbox {
     #[pin]
@@ -91,7 +94,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Makes an empty one.
+    /// Creates an empty inbox.
     pub(super) fn new() -> Result<Arc<Self>> {
         let waiting = Waiting {
             items: KVec::with_capacity(LEN, GFP_KERNEL)?,
@@ -107,16 +110,16 @@ impl Inbox {
         )
     }
 
-    /// Adds something. Any context.
+    /// Adds work. Any context.
     ///
-    /// If the same waits already, and nothing behind it has to do with it, that will do: a thousand
-    /// times the same event is one. The order of different events of a logical unit is kept.
-    pub(super) fn add(&self, item: Item) {
+    /// Equal work that waits already is enough, unless other work that depends on it came later: a
+    /// thousand equal events are one, and different events of a logical unit keep their order.
+    pub(super) fn add(&self, work: Work) {
         let mut waiting = self.waiting.lock();
         let waiting = &mut *waiting;
         let pending = waiting.items.get(waiting.first..).unwrap_or(&[]);
 
-        if item == Item::Reconcile {
+        if work == Work::Reconcile {
             waiting.start_over();
             return;
         }
@@ -124,41 +127,44 @@ impl Inbox {
         let related = pending
             .iter()
             .rev()
-            .find(|earlier| item.depends_on(earlier));
+            .find(|earlier| work.depends_on(earlier));
 
-        if related == Some(&item) {
+        if related == Some(&work) {
             return;
         }
-        if waiting.items.push_within_capacity(item).is_err() {
+        if waiting.items.push_within_capacity(work).is_err() {
             waiting.start_over();
         }
     }
 
-    /// Returns whether nothing waits.
+    /// Returns whether no work waits.
     pub(super) fn is_empty(&self) -> bool {
         let waiting = self.waiting.lock();
 
         waiting.items.is_empty() && !waiting.reconcile
     }
 
-    /// Takes what came first.
-    pub(super) fn take(&self) -> Option<Item> {
+    /// Takes the work that came first, a reconciliation before all.
+    pub(super) fn take(&self) -> Option<Work> {
         let mut waiting = self.waiting.lock();
         let waiting = &mut *waiting;
 
         if waiting.reconcile {
             waiting.reconcile = false;
-            return Some(Item::Reconcile);
+            return Some(Work::Reconcile);
         }
 
-        let item = waiting.items.get(waiting.first).copied()?;
+        let work = waiting.items.get(waiting.first).copied()?;
 
         waiting.first += 1;
         if waiting.first == waiting.items.len() {
-            // That was the last: all the room is free again.
+            // All were taken, so the whole capacity is free again.
             waiting.items.clear();
             waiting.first = 0;
         }
-        Some(item)
+        Some(work)
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;

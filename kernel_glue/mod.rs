@@ -2,13 +2,80 @@
 
 //! Parts that the `kernel` crate does not have yet.
 //!
-//! Each file names the C header that it is about, and what of the kernel crate will take its place.
+//! The head of each file names the C header that it wraps, and the part of the kernel crate that
+//! takes its place.
 
+mod bindings;
+mod completion;
+mod debugfs;
+mod device_buffer;
+mod jiffies;
+mod lock;
+mod modinfo;
+mod module_parts;
 mod parameter;
+mod rate_limit;
+mod rcu_section;
+mod scatterlist;
+mod token;
+mod unordered;
+mod version;
+mod work_slot;
+mod worker;
 
-pub use self::parameter::{
-    Entry,
-    Parameter, //
+pub use self::{
+    completion::TimedCompletion,
+    debugfs::{
+        DebugDir,
+        DebugFile,
+        Show, //
+    },
+    device_buffer::DeviceBuffer,
+    jiffies::Stamp,
+    lock::{
+        wait_for_rcu,
+        IrqSave,
+        Locked, //
+    },
+    module_parts::{
+        debug_dir_of,
+        ModuleParts,
+        Queue, //
+    },
+    parameter::{
+        Entry,
+        Parameter, //
+    },
+    rate_limit::RateLimit,
+    rcu_section::RcuSection,
+    scatterlist::{
+        OneSegment,
+        Segments,
+        WritableSegments, //
+    },
+    token::{
+        Either,
+        EvenToken,
+        Token, //
+    },
+    unordered::Unordered,
+    work_slot::{
+        AnyWorker,
+        WorkSlot, //
+    },
+    worker::{
+        Task,
+        Worker, //
+    },
 };
 
-pub(crate) use self::parameter::writable_parameter;
+pub(crate) use self::{
+    lock::new_locked,
+    modinfo::modinfo,
+    parameter::writable_parameter,
+    version::module_version,
+    worker::{
+        Continuation,
+        Continue, //
+    },
+};

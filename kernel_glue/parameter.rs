@@ -2,8 +2,8 @@
 
 //! Module parameters that root can change while the module is loaded.
 //!
-//! The parameters of [`kernel::prelude::module`] are set once, when the module is loaded, and are not
-//! in sysfs. This file goes when they can be written.
+//! The parameters of [`kernel::prelude::module`] of 7.2 and 7.3 are set when the module is loaded,
+//! and are not in sysfs. This file goes when they can be written there.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
@@ -14,33 +14,33 @@ use kernel::{
 };
 
 /// A parameter of type `uint`, in `/sys/module/<module>/parameters/` with mode 0644.
-///
-/// It is declared by `writable_parameter!`.
+/// `writable_parameter!` declares it.
 #[repr(transparent)]
 pub struct Parameter(UnsafeCell<c_uint>);
 
-// SAFETY: The C side writes the number, and Rust reads it with a volatile access of its natural size:
-// a reader gets the old value or the new one.
+// SAFETY: C writes the number, and `get` reads it with a volatile access of its natural size: a
+// reader gets the former value or the new one.
 unsafe impl Sync for Parameter {}
 
 impl Parameter {
-    /// Makes a parameter with the value that it has until somebody sets it.
+    /// Makes a parameter with its default value.
     pub const fn new(default: u32) -> Self {
         Self(UnsafeCell::new(default))
     }
 
-    /// Returns the value that it has now. Any context.
+    /// Returns the present value. Any context.
+    #[inline]
     pub fn get(&self) -> u32 {
-        // SAFETY: The pointer is that of `self`, and every bit pattern is a number.
+        // SAFETY: The pointer is to a field of `self`, and every bit pattern is a number.
         unsafe { self.0.get().read_volatile() }
     }
 }
 
-/// The entry of a [`Parameter`] in the module's table: `struct kernel_param`.
+/// The entry of a [`Parameter`] in the table of the module: `struct kernel_param`.
 #[repr(transparent)]
 pub struct Entry(bindings::kernel_param);
 
-// SAFETY: The C side alone uses it, under a lock of its own.
+// SAFETY: Only C uses the entry, under a lock of its own.
 unsafe impl Sync for Entry {}
 
 impl Entry {
@@ -51,7 +51,7 @@ impl Entry {
         Self(bindings::kernel_param {
             name: name.as_ptr().cast(),
             mod_: (&raw const bindings::__this_module).cast_mut(),
-            // It reads and writes an `unsigned int`, which is what a `Parameter` is.
+            // For an `unsigned int`, which a `Parameter` is.
             ops: &raw const bindings::param_ops_uint,
             perm: 0o644,
             level: -1,
@@ -63,27 +63,17 @@ impl Entry {
     }
 }
 
-/// Declares a [`Parameter`] with its name, the value that it has at first, and what modinfo says of it.
+/// Declares a [`Parameter`] with its name, its default value, and its description for modinfo.
 macro_rules! writable_parameter {
-    ($(#[$meta:meta])* $visibility:vis static $name:ident, $text:literal: $default:expr, $description:literal) => {
+    (
+        $(#[$meta:meta])*
+        $visibility:vis static $name:ident, $text:literal: $default:expr, $description:literal
+    ) => {
         $(#[$meta])*
         $visibility static $name: $crate::kernel_glue::Parameter =
             $crate::kernel_glue::Parameter::new($default);
 
         const _: () = {
-            const fn bytes<const N: usize>(text: &str) -> [u8; N] {
-                let mut to = [0; N];
-                let mut i = 0;
-
-                while i < N {
-                    to[i] = text.as_bytes()[i];
-                    i += 1;
-                }
-                to
-            }
-
-            const DESCRIPTION: &str = concat!("parm=", $text, ":", $description, "\0");
-            const TYPE: &str = concat!("parmtype=", $text, ":uint\0");
             const NAME: &core::ffi::CStr = match core::ffi::CStr::from_bytes_with_nul(
                 concat!($text, "\0").as_bytes(),
             ) {
@@ -93,16 +83,12 @@ macro_rules! writable_parameter {
 
             #[link_section = "__param"]
             #[used]
-            static ENTRY: $crate::kernel_glue::Entry = $crate::kernel_glue::Entry::new(NAME, &$name);
-
-            #[link_section = ".modinfo"]
-            #[used]
-            static DESCRIPTION_TEXT: [u8; DESCRIPTION.len()] = bytes(DESCRIPTION);
-
-            #[link_section = ".modinfo"]
-            #[used]
-            static TYPE_TEXT: [u8; TYPE.len()] = bytes(TYPE);
+            static ENTRY: $crate::kernel_glue::Entry =
+                $crate::kernel_glue::Entry::new(NAME, &$name);
         };
+
+        $crate::kernel_glue::modinfo!("parm", $text, ":", $description);
+        $crate::kernel_glue::modinfo!("parmtype", $text, ":uint");
     };
 }
 pub(crate) use writable_parameter;

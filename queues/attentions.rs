@@ -1,32 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The unit attentions that logical units have reported not long ago.
+//! The recent unit attentions of logical units.
 //!
-//! A device tells of a change by an event, and the logical unit by a unit attention, of which the midlayer tells user
-//! space. Whoever handles the event finds out here whether that was done.
+//! The device reports a change by an event, and the logical unit by a unit attention, which the
+//! midlayer passes to user space. The handler of events finds out here whether that has happened.
 
-use super::{
-    sense::SenseCode,
-    wire::Address, //
-};
-use crate::virtio_glue::{
-    new_locked,
-    Locked,
-    Stamp, //
+use crate::{
+    kernel_glue::{
+        new_locked,
+        Locked,
+        Stamp, //
+    },
+    protocol::{
+        address::Address,
+        sense::SenseCode, //
+    },
 };
 use kernel::{
     prelude::*,
-    time::{
-        msecs_to_jiffies,
-        Jiffies, //
-    },
+    time::msecs_to_jiffies, //
 };
 
-/// How many are remembered. The oldest is forgotten first.
-const ATTENTIONS: usize = 16;
+/// The most unit attentions on the list. The oldest is dropped first.
+const ATTENTIONS_MAX: usize = 16;
 
-/// How long one is remembered, in milliseconds.
-const RECENT: u32 = 10_000;
+/// How long a unit attention is kept, in milliseconds.
+const RECENT_MS: u32 = 10_000;
 
 /// A unit attention.
 #[derive(Clone, Copy)]
@@ -37,29 +36,29 @@ struct Attention {
 }
 
 impl Attention {
-    /// Returns whether it is older than `age` jiffies.
-    fn is_older(&self, age: Jiffies) -> bool {
-        self.at.elapsed() > age
+    /// Returns whether it is recent.
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() <= msecs_to_jiffies(RECENT_MS)
     }
 }
 
-/// The unit attentions that logical units have reported not long ago.
+/// The recent unit attentions of logical units.
 #[pin_data]
 pub struct Attentions {
     #[pin]
-    recent: Locked<[Option<Attention>; ATTENTIONS]>,
+    recent: Locked<[Option<Attention>; ATTENTIONS_MAX]>,
 }
 
 impl Attentions {
     /// Makes an empty list.
-    pub(super) fn new() -> impl PinInit<Self> {
+    pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            recent <- new_locked!([None; ATTENTIONS], c"Attentions::recent"),
+            recent <- new_locked!([None; ATTENTIONS_MAX], c"Attentions::recent"),
         })
     }
 
-    /// Notes one. Any context.
-    pub(super) fn note(&self, address: Address, code: SenseCode) {
+    /// Adds a unit attention. Any context.
+    pub(crate) fn note(&self, address: Address, code: SenseCode) {
         let mut recent = self.recent.lock();
 
         recent.rotate_right(1);
@@ -72,16 +71,15 @@ impl Attentions {
         }
     }
 
-    /// Returns whether a logical unit has reported a code not long ago, and forgets it. Any context.
+    /// Returns whether a logical unit has reported a code recently, and drops it from the list. Any
+    /// context.
     pub fn take(&self, address: Address, asc: u8, ascq: u8) -> bool {
-        let recent = msecs_to_jiffies(RECENT);
-
         self.recent.lock().iter_mut().any(|place| {
             place
                 .take_if(|each| {
                     each.address == address && (each.code.asc, each.code.ascq) == (asc, ascq)
                 })
-                .is_some_and(|each| !each.is_older(recent))
+                .is_some_and(|each| each.is_recent())
         })
     }
 }

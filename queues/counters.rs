@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is counted of a device, for an operator to see.
+//! The counters of a device, in debugfs.
 
-use super::wire::TaskManagement;
+use crate::protocol::control::TaskManagement;
 use kernel::{
     fmt,
     sync::atomic::{
@@ -11,7 +11,7 @@ use kernel::{
     },
 };
 
-/// Counts something that does not happen with every command. Any context.
+/// A counter of rare events: it is not for every command. Any context.
 pub struct Counter(Atomic<u64>);
 
 impl Default for Counter {
@@ -21,40 +21,43 @@ impl Default for Counter {
 }
 
 impl Counter {
-    /// Sets how many there are now, of something that comes and goes.
-    pub fn set(&self, now: u64) {
-        self.0.store(now, Relaxed);
+    /// Sets the value.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
     }
 
-    /// Counts one.
+    /// Adds one.
+    #[inline]
     pub fn count(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// Returns how many there were.
+    /// Returns the value.
+    #[inline]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
-    /// Writes a line: a name, a space, and how many there were.
+    /// Writes a line: a name, a space, and the value.
     fn show(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         writeln!(f, "{name} {}", self.get())
     }
 }
 
-/// What became of the task management functions of one kind.
+/// The counters of a task management function.
 #[derive(Default)]
 pub struct FunctionCounters {
-    /// How many there were.
+    /// All.
     pub sent: Counter,
-    /// How many the device has not carried out.
+    /// Those that the device has not carried out.
     pub refused: Counter,
-    /// How many were not answered in time, or could not be sent.
+    /// Those that were not answered in time, or could not be sent.
     pub unanswered: Counter,
 }
 
 impl FunctionCounters {
-    /// Writes a line for each, whose names begin with the function's.
+    /// Writes a line for each counter. `name` is the name of the function.
     fn show(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
         self.sent.show(f, name)?;
         writeln!(f, "{name}_refused {}", self.refused.get())?;
@@ -62,19 +65,19 @@ impl FunctionCounters {
     }
 }
 
-/// What the device has said of commands that it was asked for.
+/// The counters of QUERY TASK and its answers.
 #[derive(Default)]
 pub struct QueryCounters {
-    /// QUERY TASK.
+    /// The function.
     pub function: FunctionCounters,
-    /// Answers that the device has the command.
+    /// The device has the command.
     pub held: Counter,
-    /// Answers that it does not.
+    /// The device does not have the command.
     pub lost: Counter,
 }
 
 impl QueryCounters {
-    /// Writes a line for each.
+    /// Writes a line for each counter.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.function.show(f, "queries")?;
         self.held.show(f, "queries_held")?;
@@ -82,20 +85,20 @@ impl QueryCounters {
     }
 }
 
-/// What is counted of a device, from probe to unbinding.
+/// The counters of a device, from probe to unbinding.
 #[derive(Default)]
 pub struct Counters {
-    /// Commands that took too long.
+    /// Commands that have timed out.
     pub timeouts: Counter,
-    /// Commands that were found to be done when they had taken too long.
+    /// Commands that had been used when they timed out.
     pub lost_interrupts: Counter,
-    /// Commands that were done when the device was notified again.
+    /// Commands that were used when the device was notified again.
     pub lost_notifications: Counter,
-    /// Commands that are waited for now though they have taken too long: a number that also falls.
+    /// Commands that are waited for at the moment although they have timed out.
     pub waiting: Counter,
-    /// Interrupts of request queues that had so much to do that softirq context went on with it.
+    /// Interrupts of request queues whose work went on in softirq context.
     pub continued: Counter,
-    /// Times that a command could not be sent because there was no memory for it.
+    /// Times that a command could not be sent for lack of memory.
     pub no_memory: Counter,
     /// QUERY TASK.
     pub queries: QueryCounters,
@@ -105,32 +108,33 @@ pub struct Counters {
     pub logical_unit_reset: FunctionCounters,
     /// I_T NEXUS RESET.
     pub nexus_reset: FunctionCounters,
-    /// Times that the device was found not to work: it has asked for a reset, or has broken the
-    /// protocol of a virtqueue.
+    /// Times that the device asked for a reset, or broke the protocol of a virtqueue.
     pub failures: Counter,
     /// Resets of the device by the driver.
     pub device_resets: Counter,
     /// Resets after which the device was given up.
     pub failed_device_resets: Counter,
-    /// Commands that the device has completed without a response, or with one that does not exist.
+    /// Commands that the device has used without a response, or with one that does not exist.
     pub bad_responses: Counter,
-    /// Commands that the driver has sent by itself, to find out which logical units there are.
+    /// Commands of the driver's own.
     pub own_commands: Counter,
-    /// Those among them that the device has not answered in time.
+    /// Those of them that the device has not answered in time.
     pub own_commands_unanswered: Counter,
-    /// Logical units that were removed because there was another one in their place.
+    /// Times that the driver has looked for logical units that the midlayer does not have.
+    pub censuses: Counter,
+    /// Logical units that were removed because their address has another unit.
     pub replaced_units: Counter,
     /// Events that the device has reported.
     pub events: Counter,
-    /// Events among them that do not exist.
+    /// Those of them that do not exist.
     pub bad_events: Counter,
-    /// Times that the device has said that it had no buffer for an event.
+    /// Times that the device reported that it had no buffer for an event.
     pub missed_events: Counter,
 }
 
 impl Counters {
-    /// Returns what is counted of a task management function.
-    pub(super) fn of(&self, function: TaskManagement) -> &FunctionCounters {
+    /// Returns the counters of a task management function.
+    pub(crate) fn of(&self, function: TaskManagement) -> &FunctionCounters {
         match function {
             TaskManagement::AbortTask => &self.abort_task,
             TaskManagement::LogicalUnitReset => &self.logical_unit_reset,
@@ -139,7 +143,7 @@ impl Counters {
         }
     }
 
-    /// Writes a line for each: its name, a space, and how many there were.
+    /// Writes a line for each counter: its name, a space, and its value.
     pub fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.timeouts.show(f, "timeouts")?;
         self.lost_interrupts.show(f, "lost_interrupts")?;
@@ -158,6 +162,7 @@ impl Counters {
         self.own_commands.show(f, "own_commands")?;
         self.own_commands_unanswered
             .show(f, "own_commands_unanswered")?;
+        self.censuses.show(f, "censuses")?;
         self.replaced_units.show(f, "replaced_units")?;
         self.events.show(f, "events")?;
         self.bad_events.show(f, "bad_events")?;

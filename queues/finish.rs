@@ -1,54 +1,159 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What becomes of a command that the device has finished.
+//! The completion of a command that the device has used.
 
 use super::{
-    initiator::Initiator,
-    request::RequestQueue,
-    response::Outcome,
-    sense::{
-        SenseCode,
-        KEY_UNIT_ATTENTION, //
+    command_state::{
+        address_of,
+        Cmnd,
+        CommandPdu,
+        OwnedCmnd, //
     },
-    wire::{
-        Address,
-        CommandResponse,
-        ResponseHeader, //
+    request::{
+        RequestQueue,
+        Sent, //
     },
 };
-use crate::scsi_glue::{
-    Command,
-    HostStatus,
-    Sense, //
+use crate::{
+    kernel_glue::{
+        Either,
+        RcuSection, //
+    },
+    protocol::{
+        command::{
+            CommandResponse,
+            ResponseHeader, //
+        },
+        response::Outcome,
+        sense::{
+            SenseCode,
+            KEY_UNIT_ATTENTION, //
+        },
+        status::{
+            SAM_STAT_BUSY,
+            SAM_STAT_GOOD,
+            SAM_STAT_RESERVATION_CONFLICT,
+            SAM_STAT_TASK_SET_FULL, //
+        },
+    },
+    scsi_glue::{
+        CmndList,
+        HostStatus,
+        Sense, //
+    },
+    virtio_glue::{
+        Handler,
+        Rest,
+        Virtqueue,
+        VirtqueueGuard, //
+    },
 };
 use core::mem::size_of;
-use kernel::prelude::*;
-
-/// `SAM_STAT_RESERVATION_CONFLICT` of `include/scsi/scsi_proto.h`.
-const STATUS_RESERVATION_CONFLICT: u8 = 0x18;
-
-/// `SAM_STAT_BUSY` of `include/scsi/scsi_proto.h`.
-const STATUS_BUSY: u8 = 0x08;
-
-/// `SAM_STAT_TASK_SET_FULL` of the same file.
-const STATUS_TASK_SET_FULL: u8 = 0x28;
-
-/// INTERNAL TARGET FAILURE, with the sense key HARDWARE ERROR (SPC).
-const SENSE_TARGET_FAILURE: Sense = Sense {
-    key: 0x04,
-    asc: 0x44,
-    ascq: 0x00,
+use kernel::{
+    prelude::*,
+    sync::rcu, //
 };
 
+/// How many times the interrupt handler empties the ring before it leaves the rest to softirq
+/// context.
+const ROUNDS: usize = 2;
+
+/// The state of a ring after it was emptied.
+struct Emptied {
+    /// Whether the interrupt is enabled, and comes for all that the device uses from now on.
+    is_settled: bool,
+    /// Whether the ring is broken.
+    is_broken: bool,
+}
+
 impl RequestQueue {
-    /// Completes a command as the device has said.
+    /// Completes all commands that the device has used, and returns their number, with those of the
+    /// driver's own.
+    ///
+    /// Any context. The interrupt stays enabled or disabled.
+    pub(super) fn poll(&self) -> u32 {
+        let mut finished = CmndList::default();
+        let mut ring = self.ring().lock();
+        let count = Self::take_all(&mut ring, &mut finished);
+
+        drop(ring);
+        // Most polls find nothing, and need no RCU section.
+        if count > 0 {
+            self.finish_all(finished, (&rcu::read_lock()).into());
+        }
+        count
+    }
+
+    /// Takes all buffers that the device has used off the ring, and completes the commands in the
+    /// order in which the device has used them. The interrupt is disabled meanwhile, and enabled
+    /// then if `rearm` is true.
+    ///
+    /// Each round of the callback calls it, and the compiler would write it out for each.
+    #[inline(never)]
+    fn empty(&self, rearm: bool, rcu: RcuSection<'_>) -> Emptied {
+        let mut finished = CmndList::default();
+        let mut ring = self.ring().lock();
+
+        ring.disable_cb();
+        Self::take_all(&mut ring, &mut finished);
+
+        let emptied = Emptied {
+            is_settled: rearm && ring.enable_cb(),
+            is_broken: ring.is_broken(),
+        };
+
+        drop(ring);
+        self.finish_all(finished, rcu);
+        emptied
+    }
+
+    /// Takes all buffers that the device has used off the ring, and returns their number.
     #[inline]
-    pub(super) fn finish(&self, mut command: Command<Initiator>) {
-        let header = command.response().copy::<{ ResponseHeader::SIZE }>(0);
-        let header = ResponseHeader::decode(
-            self.shared().order(),
-            header.unwrap_or(ResponseHeader::PRESET),
-        );
+    fn take_all(ring: &mut VirtqueueGuard<'_, Sent>, finished: &mut CmndList<CommandPdu>) -> u32 {
+        // The used length is not checked: some devices always write 0.
+        ring.take_used(|sent| match sent {
+            Either::First(command) => {
+                command.private().set_on_ring(false);
+                finished.push(command);
+            }
+            Either::Second(command) => command.end_used(),
+        })
+    }
+
+    /// Completes commands, in the order in which the device has used them.
+    #[inline]
+    fn finish_all(&self, mut finished: CmndList<CommandPdu>, rcu: RcuSection<'_>) {
+        while let Some(command) = finished.pop() {
+            self.finish(command, rcu);
+        }
+    }
+
+    /// Returns whether the device has a command of this queue, and may transfer its data.
+    ///
+    /// If not, another CPU may still be completing it. The glue waits for that before the midlayer
+    /// uses the command again.
+    pub(super) fn holds(&self, command: &Cmnd) -> bool {
+        let _ring = self.ring().lock();
+
+        command.private().is_on_ring()
+    }
+
+    /// Completes a command with the result in its response.
+    #[inline]
+    fn finish(&self, command: OwnedCmnd, rcu: RcuSection<'_>) {
+        let header = command.response().copy(0).unwrap_or(ResponseHeader::PRESET);
+
+        if ResponseHeader::is_success(&header) {
+            command.complete_within(rcu, HostStatus::Ok, SAM_STAT_GOOD);
+        } else {
+            self.finish_with(command, header);
+        }
+    }
+
+    /// Completes a command with a result other than full success.
+    #[cold]
+    fn finish_with(&self, mut command: OwnedCmnd, header: [u8; ResponseHeader::SIZE]) {
+        let header = ResponseHeader::decode(self.shared().order(), header);
 
         if header.residual != 0 {
             command.set_residual(header.residual);
@@ -57,29 +162,29 @@ impl RequestQueue {
             self.take_sense(&mut command, header.sense_len);
         }
 
-        let host = match Outcome::of_command(
-            header.response,
-            command.as_ref().private().abort_requested(),
-        ) {
-            Outcome::Status if matches!(header.status, STATUS_BUSY | STATUS_TASK_SET_FULL) => {
+        let host = match Outcome::of_command(header.response, command.private().abort_requested()) {
+            Outcome::Status if matches!(header.status, SAM_STAT_BUSY | SAM_STAT_TASK_SET_FULL) => {
                 return self.busy(command, header.status);
             }
             Outcome::Status => HostStatus::Ok,
             Outcome::BadTarget => HostStatus::BadTarget,
             Outcome::Abort => HostStatus::Abort,
             Outcome::Reset => {
-                // It was waited for, and ended with its logical unit.
-                if command.as_ref().private().has_taken_long() {
+                // It was waited for beyond its time-out, and a reset of the unit is no failure of
+                // the command: its time for retries starts anew.
+                if command.private().has_timed_out() {
                     command.renew();
                 }
                 HostStatus::Reset
             }
-            Outcome::Busy => return self.busy(command, STATUS_BUSY),
+            Outcome::Busy => return self.busy(command, SAM_STAT_BUSY),
             Outcome::TransportDisrupted => HostStatus::TransportDisrupted,
             Outcome::Error => HostStatus::Error,
-            Outcome::TargetFailure => return command.complete_with_sense(SENSE_TARGET_FAILURE),
+            Outcome::TargetFailure => {
+                return Self::complete_with_sense(command, SenseCode::TARGET_FAILURE);
+            }
             Outcome::ReservationConflict => {
-                return command.complete(HostStatus::Ok, STATUS_RESERVATION_CONFLICT);
+                return command.complete(HostStatus::Ok, SAM_STAT_RESERVATION_CONFLICT);
             }
             Outcome::Violation => {
                 self.complain(&command, header.response);
@@ -90,10 +195,10 @@ impl RequestQueue {
         command.complete(host, header.status);
     }
 
-    /// Completes a command for which the target was too busy: the midlayer tries it again. If the device is being
-    /// unbound, nobody waits for that.
+    /// Completes a command for which the target was too busy: the midlayer retries it. While the
+    /// device is being unbound, the command fails.
     #[cold]
-    fn busy(&self, command: Command<Initiator>, status: u8) {
+    fn busy(&self, command: OwnedCmnd, status: u8) {
         if self.shared().life().is_leaving() {
             command.complete(HostStatus::NoConnect, 0);
         } else {
@@ -101,25 +206,29 @@ impl RequestQueue {
         }
     }
 
-    /// Copies sense data to the midlayer, and wipes it, so that the next command's is not mixed
-    /// with it.
-    ///
-    /// A device can claim more than it may write. What is behind that is zeroes.
+    /// Completes a command with CHECK CONDITION and sense data of the driver.
     #[cold]
-    fn take_sense(&self, command: &mut Command<Initiator>, len: u32) {
+    pub(super) fn complete_with_sense(command: OwnedCmnd, code: SenseCode) {
+        command.complete_with_sense(Sense {
+            key: code.key,
+            asc: code.asc,
+            ascq: code.ascq,
+        });
+    }
+
+    /// Copies the sense data to the midlayer and clears the buffer, so that a shorter sense of the
+    /// next command does not show stale bytes.
+    ///
+    /// A device can claim a greater length than it may write. The rest is zeroes.
+    #[cold]
+    fn take_sense(&self, command: &mut OwnedCmnd, len: u32) {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let head = command.response().copy(ResponseHeader::SIZE);
 
         command.copy_sense(ResponseHeader::SIZE, len);
         if let Some(code) = head.and_then(|head| SenseCode::decode(head, len)) {
-            let about = command.as_ref();
-
-            if let (KEY_UNIT_ATTENTION, Ok(target)) = (code.key, u8::try_from(about.target())) {
-                let lun = about.lun();
-
-                self.shared()
-                    .attentions()
-                    .note(Address { target, lun }, code);
+            if let (KEY_UNIT_ATTENTION, Some(address)) = (code.key, address_of(command.device())) {
+                self.shared().attentions().note(address, code);
             }
         }
         command
@@ -127,21 +236,75 @@ impl RequestQueue {
             .preset([0; size_of::<CommandResponse>()]);
     }
 
-    /// Tells of a response that does not exist.
+    /// Counts and logs a response code that does not exist.
     #[cold]
-    fn complain(&self, command: &Command<Initiator>, response: u8) {
-        let about = command.as_ref();
-
+    fn complain(&self, command: &OwnedCmnd, response: u8) {
         self.shared().counters().bad_responses.count();
         if self.shared().may_complain() {
             dev_warn!(
                 self.shared().dev(),
-                "target {} lun {}: the device answered a command with response {}, which does \
-                 not exist\n",
-                about.target(),
-                about.lun(),
+                "target {} lun {}: invalid response {} to a command\n",
+                command.target(),
+                command.lun(),
                 response
             );
         }
+    }
+}
+
+impl Handler for RequestQueue {
+    type Token = Sent;
+
+    fn virtqueue(&self) -> &Virtqueue<Self::Token> {
+        self.ring()
+    }
+
+    fn name(&self) -> &'static CStr {
+        if self.is_polled() {
+            c"request_poll"
+        } else {
+            c"request"
+        }
+    }
+
+    fn has_interrupt(&self) -> bool {
+        !self.is_polled()
+    }
+
+    #[inline]
+    fn callback(&self, rcu: RcuSection<'_>) -> Rest {
+        for round in 1..=ROUNDS {
+            // Other CPUs send more as soon as the lock is free, and the device may be as fast. So
+            // the interrupt stays disabled after the last round, until softirq context has been
+            // here.
+            let emptied = self.empty(round < ROUNDS, rcu);
+
+            if emptied.is_broken {
+                self.shared().heal();
+                return Rest::None;
+            }
+            if emptied.is_settled {
+                return Rest::None;
+            }
+        }
+        self.shared().counters().continued.count();
+        Rest::More
+    }
+
+    fn detach_unused(&self, sent: Self::Token) {
+        let mut command = match sent {
+            Either::First(command) => command,
+            Either::Second(command) => return command.end(),
+        };
+        let status = if self.shared().life().is_gone() {
+            HostStatus::NoConnect
+        } else {
+            // The reset is no failure of the command: its time for retries starts anew.
+            command.renew();
+            HostStatus::Reset
+        };
+
+        command.private().set_on_ring(false);
+        command.complete(status, 0);
     }
 }

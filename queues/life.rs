@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The life of a device: the state that it is in, and the number of its resets.
+//! The life of a device: its state, and the number of its resets.
 //!
-//! This is the only place where the state changes; `states.rs` says how it can. Everything else asks.
+//! This is the only place where the state changes. The table of states is in
+//! [`states`](crate::protocol::states).
 
-use super::states::{
-    Answer,
-    Cause,
-    State,
-    Step, //
-};
-use crate::virtio_glue::{
-    new_locked,
-    Locked, //
+use crate::{
+    kernel_glue::{
+        new_locked,
+        Locked, //
+    },
+    protocol::states::{
+        Answer,
+        Cause,
+        State,
+        Step, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -22,13 +25,14 @@ use kernel::{
     },
 };
 
-/// How often to look whether somebody else's reset is over, in milliseconds.
-const LOOK: i64 = 20;
+/// How often to check whether the device has settled, in milliseconds.
+const POLL_INTERVAL_MS: i64 = 20;
 
-/// What the lock protects.
 struct Inner {
     state: State,
+    /// Whether the device is being unbound.
     leaving: bool,
+    /// How many resets the device has come back from.
     resets: u64,
 }
 
@@ -53,11 +57,11 @@ impl Life {
         })
     }
 
-    /// Takes a step, if the table lets it, and returns how the table has answered. Any context.
+    /// Takes a step if the table allows it, and returns the answer of the table. Any context.
     fn take(&self, step: Step) -> Answer {
         let mut inner = self.inner.lock();
 
-        // Nobody would try again.
+        // An unbinding does not wait for interrupts.
         if step == Step::Lack && inner.leaving {
             return Answer::Nothing;
         }
@@ -65,7 +69,7 @@ impl Life {
         let answer = inner.state.on(step);
 
         if let Answer::Go(state) = answer {
-            // The virtqueues of the probe are the first ones.
+            // The virtqueues of the probe do not follow a reset.
             if step == Step::BringUp && inner.state != State::Down(Cause::Probe) {
                 inner.resets = inner.resets.wrapping_add(1);
             }
@@ -74,26 +78,30 @@ impl Life {
         answer
     }
 
-    /// Notes that the device is reset and loses its virtqueues.
+    /// Takes the device down, for a reset. The caller deletes the virtqueues.
+    #[inline]
     pub fn take_down(&self, cause: Cause) -> Answer {
         self.take(Step::TakeDown(cause))
     }
 
-    /// Notes that the device has virtqueues. Returns whether it is live now: one that was given up
-    /// meanwhile is not.
+    /// Brings the device up, once it has virtqueues. Returns whether it is live: not if it was
+    /// given up meanwhile.
     #[must_use]
+    #[inline]
     pub fn bring_up(&self) -> bool {
         self.take(Step::BringUp) == Answer::Go(State::Live)
     }
 
-    /// Notes that there are no interrupts for the device's virtqueues. Returns whether it waits for them: one that
-    /// is being unbound, or was given up, does not.
+    /// Notes that the virtqueues lack interrupts. Returns whether the device waits for some: not if
+    /// it is being unbound or was given up.
     #[must_use]
+    #[inline]
     pub fn lack(&self) -> bool {
         self.take(Step::Lack) == Answer::Go(State::Waiting)
     }
 
-    /// Gives the device up. Returns whether it was not given up before.
+    /// Gives the device up. Returns whether this is the first time.
+    #[inline]
     pub fn give_up(&self) -> bool {
         self.take(Step::GiveUp) == Answer::Go(State::Gone)
     }
@@ -103,43 +111,48 @@ impl Life {
         self.inner.lock().leaving = true;
     }
 
-    /// Returns whether the device is being unbound, or is gone: nothing is waited for any more.
+    /// Returns whether the device is being unbound or is given up, so that nothing must be waited
+    /// for.
     pub fn is_leaving(&self) -> bool {
         let inner = self.inner.lock();
 
         inner.leaving || inner.state == State::Gone
     }
 
-    /// Returns the state. It may be another one as soon as this returns, but for [`State::Gone`].
+    /// Returns the state, which may change at any time unless it is [`State::Gone`].
     pub fn state(&self) -> State {
         self.inner.lock().state
     }
 
     /// Returns whether the device is given up.
+    #[inline]
     pub fn is_gone(&self) -> bool {
         self.state() == State::Gone
     }
 
-    /// Returns how many resets the device has come back from. Whoever wants a reset says which one he
-    /// has seen last: if there was one since, his wish is fulfilled.
+    /// Returns how many resets the device has come back from. A request for a reset carries the
+    /// number at the time of its reason: a greater number fulfils the request.
     pub fn resets(&self) -> u64 {
         self.inner.lock().resets
     }
 
-    /// Waits until the device is settled, `most` milliseconds at most, and returns its state.
+    /// Waits up to `timeout_ms` milliseconds until the device has settled, and returns its state.
     ///
     /// Process context.
-    pub fn settle(&self, most: i64) -> State {
+    pub fn settle(&self, timeout_ms: i64) -> State {
         let mut waited = 0;
 
         loop {
             let state = self.state();
 
-            if state.is_settled() || waited >= most {
+            if state.is_settled() || waited >= timeout_ms {
                 return state;
             }
-            fsleep(Delta::from_millis(LOOK));
-            waited += LOOK;
+            fsleep(Delta::from_millis(POLL_INTERVAL_MS));
+            waited += POLL_INTERVAL_MS;
         }
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;

@@ -1,62 +1,65 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The request queues and the controlq: commands, task management, and what becomes of them.
+//! The request queues and the controlq.
 //!
-//! An [`Initiator`] is what the midlayer sees of a device: it queues commands to the request queue
-//! of their hardware queue, and turns steps of error handling into task management functions on
-//! the controlq.
+//! A command of the midlayer comes to [`RequestQueues::send`], which passes it to the
+//! [`RequestQueue`] that serves its hardware queue. There the request is written, and its memory is
+//! added to the ring (`request.rs`). When the device has used it, the interrupt handler takes it
+//! off the ring, and `finish.rs` translates the response and completes it. `command_state.rs` has
+//! the data that the driver keeps with a command all the time.
 //!
-//! `life.rs` is the state that a device is in, and `recovery/` what becomes of commands that are not answered.
+//! If the command could not be added, `request_queues.rs` decides whether the midlayer tries again.
 //!
-//! `wire.rs` is the bytes, `response.rs` what the answers mean, `limits.rs` what the device may
-//! ask of the driver, `states.rs` the table of a device's states, `sense.rs` sense data. These five know nothing of the kernel.
-//! `config.rs` reads what `limits.rs` is about.
+//! The driver's own commands (`execute.rs`, `flight.rs`, `sender.rs`) share the ring of the first
+//! request queue. Task management functions and asynchronous notification requests have the
+//! [`ControlQueue`].
+//!
+//! All queues of a device share its [`SharedState`]: the table of states that it can be in
+//! (`life.rs`), its counters, and the recent unit attentions of its logical units.
 
 mod attentions;
+mod command_memory;
+mod command_state;
 mod control;
+mod control_request;
 mod counters;
+mod execute;
 mod finish;
-mod initiator;
+mod flight;
 mod life;
-mod own;
-mod progress;
-mod removal;
+mod notifications;
+mod own_command;
 mod request;
-mod shared;
+mod request_queues;
+mod sender;
+mod shared_state;
+mod unanswered;
 
-pub mod adjustments;
-pub mod config;
-pub mod limits;
-pub mod recovery;
-pub mod response;
-pub mod sense;
-pub mod states;
-pub mod wire;
-
-pub use self::{
-    control::ControlQueue,
-    counters::Counters,
-    initiator::{
-        Initiator,
-        Listener, //
+pub(crate) use self::{
+    command_state::{
+        address_of,
+        Cmnd,
+        Host,
+        OwnedCmnd,
+        Stage, //
     },
-    life::Life,
-    own::OwnAnswer,
-    removal::Removal,
-    request::RequestQueue,
-    shared::Shared, //
+    counters::Counter, //
 };
 
-use kernel::fmt;
-
-impl fmt::Display for limits::Adjustments {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        core::fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for limits::Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        core::fmt::Display::fmt(self, f)
-    }
-}
+pub use self::{
+    command_state::{
+        condemn,
+        CommandPdu,
+        Unit, //
+    },
+    control::ControlQueue,
+    execute::Bounds,
+    own_command::{
+        Answer,
+        ExecuteResult,
+        Job, //
+    },
+    request::RequestQueue,
+    request_queues::RequestQueues, //
+    shared_state::SharedState,
+};

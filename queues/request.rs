@@ -1,35 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A request queue: commands on their way to the device and back.
+//! A request queue, and the way of a command to the device. `finish.rs` has the way back.
 
 use super::{
-    initiator::Initiator,
-    limits::Layout,
-    own::OwnCommand,
-    shared::Shared,
-    wire::{
-        Address,
-        Protection,
-        ResponseHeader, //
+    command_memory::{
+        describe,
+        protection_of, //
     },
+    command_state::OwnedCmnd,
+    own_command::OwnCommand,
+    shared_state::SharedState, //
 };
 use crate::{
+    kernel_glue::{
+        Either,
+        RcuSection, //
+    },
+    protocol::{
+        command::{
+            CommandRequest,
+            Layout,
+            ResponseHeader, //
+        },
+        limits::Limits,
+        sense::SenseCode, //
+    },
     scsi_glue::{
-        Command,
-        CommandList,
-        CommandRef,
         DataDirection,
-        HostStatus,
-        Sense, //
+        HostStatus, //
     },
     virtio_glue::{
-        new_locked,
+        new_virtqueue,
         AddError,
-        Chain,
-        Either,
-        Handler,
-        Locked,
-        Rest,
         Virtqueue, //
     },
 };
@@ -41,116 +43,119 @@ use kernel::{
     },
 };
 
-/// INVALID COMMAND OPERATION CODE, with the sense key ILLEGAL REQUEST (SPC).
-const SENSE_CANNOT_SEND: Sense = Sense {
-    key: 0x05,
-    asc: 0x20,
-    ascq: 0x00,
-};
-
-/// How often the interrupt handler takes what is on the ring before it leaves the rest to softirq context.
-const ROUNDS: usize = 2;
+/// Counts of commands, of the midlayer and of the driver's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Traffic {
+    /// How many the device has.
+    pub in_flight: u64,
+    /// How many it has ever used. Wraps around.
+    pub used: u64,
+}
 
 /// A request queue.
 #[pin_data]
 pub struct RequestQueue {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     polled: bool,
     #[pin]
-    ring: Locked<Virtqueue<Sent>>,
+    ring: Virtqueue<Sent>,
 }
 
-/// What is on the ring: a command of the midlayer, or one that the driver has sent by itself.
-type Sent = Either<Command<Initiator>, Arc<OwnCommand>>;
+/// A buffer of the ring: a command of the midlayer, or one of the driver's own.
+pub(super) type Sent = Either<OwnedCmnd, Arc<OwnCommand>>;
 
 impl RequestQueue {
     /// Makes a request queue that has no ring yet.
-    pub fn new(shared: Arc<Shared>, polled: bool) -> Result<Arc<Self>> {
+    pub fn new(shared: Arc<SharedState>, polled: bool) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 shared,
                 polled,
-                ring <- new_locked!(Virtqueue::default(), c"RequestQueue::ring"),
+                ring <- new_virtqueue!(c"RequestQueue::ring"),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Returns what all queues of the device have in common.
+    /// Returns the state of the device.
     #[inline]
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &SharedState {
         &self.shared
     }
 
-    /// Returns how many descriptors its ring has.
+    /// Returns whether it is polled, and has no interrupt.
+    pub(super) fn is_polled(&self) -> bool {
+        self.polled
+    }
+
+    /// Returns the virtqueue.
+    #[inline]
+    pub(super) fn ring(&self) -> &Virtqueue<Sent> {
+        &self.ring
+    }
+
+    /// Returns the number of descriptors of the ring.
     pub fn size(&self) -> u32 {
-        self.ring.lock().size()
+        self.ring.lock().vring_size()
     }
 
     /// Sends a command to the device.
     ///
-    /// Any context. `layout` is what the device takes commands to look like, `segments` how many
-    /// segments the data of a command can have. A command that cannot be put on the ring is given back.
+    /// Any context. A command that cannot be put on the ring is returned.
     #[inline]
     pub(super) fn send(
         &self,
-        mut command: Command<Initiator>,
-        layout: Layout,
-        segments: u16,
-    ) -> Result<(), (Command<Initiator>, AddError)> {
-        // The midlayer does not make any of these; should it, that is no reason to stop the kernel.
-        if command.cdb().len() > layout.cdb_size.into()
-            || command.segments() > segments.into()
+        mut command: OwnedCmnd,
+        limits: &Limits,
+        rcu: RcuSection<'_>,
+    ) -> Result<(), (OwnedCmnd, AddError)> {
+        let layout = limits.layout;
+
+        // The midlayer never sends these. Fail the command rather than BUG if it does.
+        if command.cdb_len() > layout.cdb_size.into()
+            || command.segments() > limits.segments.into()
             || command.direction() == DataDirection::Bidirectional
         {
             self.instead_of_sending(command, |command| {
-                command.complete_with_sense(SENSE_CANNOT_SEND)
+                Self::complete_with_sense(command, SenseCode::INVALID_COMMAND)
             });
             return Ok(());
         }
 
-        if command.is_condemned() {
+        let Some(lun) = command.device().data().lun_field() else {
             self.instead_of_sending(command, |command| {
-                command.complete(HostStatus::NoConnect, 0)
-            });
-            return Ok(());
-        }
+                let status = if command.device().data().is_condemned() {
+                    HostStatus::NoConnect
+                } else {
+                    HostStatus::BadTarget
+                };
 
-        let about = command.as_ref();
-        let unique_tag = about.unique_tag();
-        let lun = u8::try_from(about.target()).ok().and_then(|target| {
-            let lun = about.lun();
-
-            Address { target, lun }.encode()
-        });
-        let Some(lun) = lun else {
-            self.instead_of_sending(command, |command| {
-                command.complete(HostStatus::BadTarget, 0)
+                command.complete(status, 0);
             });
             return Ok(());
         };
 
-        let tag = about.private().next_tag(unique_tag);
+        let tag = command.private().next_tag(command.unique_tag());
 
-        let protection = layout.protection.then(|| Self::protection(&command));
+        let protection = layout.protection.then(|| protection_of(&command));
 
-        command
-            .prepare(|request, cdb| request.fill(self.shared.order(), lun, tag, protection, cdb));
+        command.prepare(|room, cdb| {
+            CommandRequest::write(room, self.shared.order(), lun, tag, protection, cdb)
+        });
         command.response_mut().preset(ResponseHeader::PRESET);
 
         let is_last = command.is_last();
-        let rcu = rcu::read_lock();
         let mut ring = self.ring.lock();
 
-        command.as_ref().private().set_on_ring(true);
+        command.private().set_on_ring(true);
         match ring.add(Either::First(command), |sent, chain| {
             if let Either::First(command) = sent {
-                Self::describe(command, layout, chain);
+                describe(command, layout, chain);
             }
         }) {
             Ok(()) => {
                 if is_last {
-                    let notify = ring.prepare_notify(&rcu);
+                    let notify = ring.kick_prepare(rcu);
 
                     drop(ring);
                     notify.send();
@@ -158,45 +163,31 @@ impl RequestQueue {
                 Ok(())
             }
             Err((Either::First(command), error)) => {
-                command.as_ref().private().set_on_ring(false);
+                command.private().set_on_ring(false);
                 Err((command, error))
             }
-            // It is what was to be added.
+            // Not reachable: what was to be added is returned.
             Err((Either::Second(_), _)) => Ok(()),
         }
     }
 
-    /// Sends a command of the driver's own to the device. Any context.
-    pub(super) fn send_own(
-        &self,
-        command: Arc<OwnCommand>,
-        layout: Layout,
-    ) -> Result<(), AddError> {
-        let rcu = rcu::read_lock();
-        let mut ring = self.ring.lock();
-
-        ring.add(Either::Second(command), |sent, chain| {
-            if let Either::Second(command) = sent {
-                command.describe(layout, chain);
-            }
-        })
-        .map_err(|(_, error)| error)?;
-
-        let notify = ring.prepare_notify(&rcu);
-
-        drop(ring);
-        notify.send();
-        Ok(())
+    /// Adds one of the driver's own commands to the ring. The device is notified of it by
+    /// [`Self::commit`]. Any context.
+    pub(super) fn add_own(&self, command: Arc<OwnCommand>, layout: Layout) -> Result<(), AddError> {
+        self.ring
+            .lock()
+            .add(Either::Second(command), |sent, chain| {
+                if let Either::Second(command) = sent {
+                    command.describe(layout, chain);
+                }
+            })
+            .map_err(|(_, error)| error)
     }
 
-    /// Completes a command without sending it. If it is the last of a batch, the device is notified of those
-    /// before it, as nobody else does it.
+    /// Completes a command without sending it. If it is the last of a batch, this notifies the
+    /// device of the commands before it, as the midlayer does not call `commit_rqs` then.
     #[cold]
-    pub(super) fn instead_of_sending(
-        &self,
-        command: Command<Initiator>,
-        complete: impl FnOnce(Command<Initiator>),
-    ) {
+    pub(super) fn instead_of_sending(&self, command: OwnedCmnd, complete: impl FnOnce(OwnedCmnd)) {
         let is_last = command.is_last();
 
         complete(command);
@@ -205,110 +196,17 @@ impl RequestQueue {
         }
     }
 
-    /// Returns how much protection information goes with a command, which way.
-    fn protection(command: &Command<Initiator>) -> Protection {
-        let bytes = command.protection_len();
-
-        match command.direction() {
-            DataDirection::ToDevice => Protection {
-                bytes_out: bytes,
-                bytes_in: 0,
-            },
-            DataDirection::FromDevice => Protection {
-                bytes_out: 0,
-                bytes_in: bytes,
-            },
-            DataDirection::None | DataDirection::Bidirectional => Protection::default(),
-        }
-    }
-
-    /// Puts the memory of a command in a chain: header and data out, response and data in, with
-    /// protection information before the data that it protects.
-    #[inline]
-    fn describe<'a>(command: &'a Command<Initiator>, layout: Layout, chain: &mut Chain<'a>) {
-        let direction = command.direction();
-
-        let request = command.request();
-
-        chain.readable(request.bytes(layout.protection, layout.cdb_size.into()));
-        if direction == DataDirection::ToDevice {
-            if let Some(protection) = command.protection() {
-                chain.readable_segments(protection);
-            }
-            if let Some(data) = command.data() {
-                chain.readable_segments(data);
-            }
-        }
-
-        chain.writable(
-            command.response(),
-            ResponseHeader::SIZE + usize::from(layout.sense_size),
-        );
-        if direction == DataDirection::FromDevice {
-            if let Some(protection) = command.protection() {
-                chain.writable_segments(protection);
-            }
-            if let Some(data) = command.data() {
-                chain.writable_segments(data);
-            }
-        }
-    }
-
-    /// Notifies the device of what was sent.
+    /// Notifies the device of the commands that were added to the ring.
     pub(super) fn commit(&self) {
         let rcu = rcu::read_lock();
         let mut ring = self.ring.lock();
-        let notify = ring.prepare_notify(&rcu);
+        let notify = ring.kick_prepare(&rcu);
 
         drop(ring);
         notify.send();
     }
 
-    /// Completes all commands that the device has finished, and returns how many.
-    ///
-    /// Any context. The interrupt stays as it is.
-    pub(super) fn poll(&self) -> u32 {
-        // See `holds`.
-        let _rcu = rcu::read_lock();
-        let mut finished = CommandList::default();
-        let mut ring = self.ring.lock();
-        let count = Self::take_all(&mut ring, &mut finished);
-
-        drop(ring);
-        self.finish_all(finished);
-        count
-    }
-
-    /// Takes all commands that the device has finished off the ring, and returns how many.
-    #[inline]
-    fn take_all(ring: &mut Virtqueue<Sent>, finished: &mut CommandList<Initiator>) -> u32 {
-        let mut count = 0;
-
-        // The length is the device's word, and some devices always say 0.
-        while let Some((sent, _len)) = ring.take_used() {
-            match sent {
-                Either::First(command) => {
-                    command.as_ref().private().set_on_ring(false);
-                    finished.push(command);
-                    count += 1;
-                }
-                Either::Second(command) => command.end(true),
-            }
-        }
-        count
-    }
-
-    /// Returns whether the device has a command of this queue, and may transfer its data.
-    ///
-    /// A command that it does not have may just be on its way to the midlayer. Whoever wants to be
-    /// sure that it got there has to wait for an RCU grace period.
-    pub(super) fn holds(&self, command: &CommandRef<'_, Initiator>) -> bool {
-        let _ring = self.ring.lock();
-
-        command.private().is_on_ring()
-    }
-
-    /// Notifies the device whether or not it has asked for it: it may have missed one.
+    /// Notifies the device even if it has suppressed notifications: it may have missed one.
     pub(super) fn notify_again(&self) {
         let rcu = rcu::read_lock();
         let notify = self.ring.lock().notify_again(&rcu);
@@ -316,85 +214,13 @@ impl RequestQueue {
         notify.send();
     }
 
-    /// Returns how many commands the device has, and how many it has ever finished.
-    pub(super) fn progress(&self) -> (u64, u64) {
+    /// Returns the counts of commands.
+    pub(super) fn traffic(&self) -> Traffic {
         let ring = self.ring.lock();
 
-        (ring.in_flight(), ring.taken())
-    }
-
-    /// Completes commands, in the order in which the device has finished them.
-    fn finish_all(&self, mut finished: CommandList<Initiator>) {
-        while let Some(command) = finished.pop() {
-            self.finish(command);
+        Traffic {
+            in_flight: ring.in_flight(),
+            used: ring.taken(),
         }
-    }
-}
-
-impl Handler for RequestQueue {
-    type Token = Sent;
-
-    fn virtqueue(&self) -> &Locked<Virtqueue<Self::Token>> {
-        &self.ring
-    }
-
-    fn name(&self) -> &'static CStr {
-        if self.polled {
-            c"request_poll"
-        } else {
-            c"request"
-        }
-    }
-
-    fn has_interrupt(&self) -> bool {
-        !self.polled
-    }
-
-    fn used(&self) -> Rest {
-        // See `holds`.
-        let _rcu = rcu::read_lock();
-
-        for round in 1..=ROUNDS {
-            let mut finished = CommandList::default();
-            let mut ring = self.ring.lock();
-
-            ring.disable_interrupts();
-            Self::take_all(&mut ring, &mut finished);
-            // Other CPUs send more as soon as the lock is free, and the device may be as quick. So after the
-            // last round no interrupt is asked for until softirq context has been here.
-            let settled = round < ROUNDS && ring.enable_interrupts();
-            let broken = ring.is_broken();
-
-            drop(ring);
-            self.finish_all(finished);
-            if broken {
-                self.shared.heal();
-                return Rest::None;
-            }
-
-            if settled {
-                return Rest::None;
-            }
-        }
-        self.shared.counters().continued.count();
-        Rest::More
-    }
-
-    fn unused(&self, sent: Self::Token) {
-        let mut command = match sent {
-            Either::First(command) => command,
-            Either::Second(command) => return command.end(false),
-        };
-        let status = if self.shared.life().is_gone() {
-            HostStatus::NoConnect
-        } else {
-            // However long the device has had it, that was no attempt that has failed.
-            command.renew();
-            HostStatus::Reset
-        };
-        let _rcu = rcu::read_lock();
-
-        command.as_ref().private().set_on_ring(false);
-        command.complete(status, 0);
     }
 }

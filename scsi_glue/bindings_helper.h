@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What bindgen reads for the SCSI glue.
+ * The headers that bindgen reads for the SCSI glue.
  */
 
 /* Forward references to this enum confuse bindgen: see rust/bindings/bindings_helper.h. */
@@ -16,5 +16,6 @@
 #include <scsi/scsi_eh.h>
 #include <scsi/scsi_host.h>
 #include <scsi/scsi_status.h>
+#include <scsi/scsi_transport.h>
 
 #include "helpers.h"

@@ -1,53 +1,87 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a low-level driver does.
+//! The callbacks of a low-level driver.
+//!
+//! # Misuse
+//!
+//! In `examples/scsi_null/misuse/`: an implementation without `#[vtable]`, which would offer no
+//! optional callback, does not compile (E0046).
+//!
+//! The callbacks are safe, so the glue does not trust them. A command that
+//! [`Driver::queue_command`] returns is compared with the one that it got. After
+//! [`EhResult::Success`], and after the last step of error handling, the glue waits for commands
+//! that the driver has not given back.
 //!
 //! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
 
-use super::{command::Command, command_ref::CommandRef, logical_unit::LogicalUnit};
-use kernel::prelude::*;
+use super::{
+    cmnd::Cmnd,
+    device::Device,
+    owned_cmnd::OwnedCmnd,
+    pdu::{
+        CommandData,
+        Lengths, //
+    },
+    queue_map::QueueMap, //
+};
+use crate::kernel_glue::RcuSection;
+use kernel::{
+    error::VTABLE_DEFAULT_ERROR,
+    ffi::c_ulong,
+    prelude::*, //
+};
 
-/// A command that could not be queued now, and goes back to the midlayer, which tries again.
-pub enum Busy<T: Driver> {
-    /// The host has no room for any command. It is tried again when one of its commands has ended.
-    Host(Command<T>),
-    /// There is no room for this one, which says nothing of those for other logical units. It is tried again when
-    /// one of its logical unit has ended or, if there is none, a little later.
-    Unit(Command<T>),
+/// A command that could not be queued now. It goes back to the midlayer, which tries again.
+///
+/// It has to be the command that [`Driver::queue_command`] was called with. Any other is completed
+/// with an error.
+pub enum Busy<D: CommandData> {
+    /// The host has no room for any command (`SCSI_MLQUEUE_HOST_BUSY`). The midlayer tries again
+    /// when one of the commands of the host has ended.
+    Host(OwnedCmnd<D>),
+    /// There is no room for this command, which has no bearing on other devices
+    /// (`SCSI_MLQUEUE_DEVICE_BUSY`). The midlayer tries again when one of the commands of the
+    /// device has ended or, without any, a little later.
+    Device(OwnedCmnd<D>),
 }
 
-/// What to do about a command that has taken too long: `enum scsi_timeout_action`.
+/// The way to deal with a command that has timed out: `enum scsi_timeout_action`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeoutAction {
-    /// Wait for as long again.
+    /// Wait for another timeout.
     ResetTimer,
-    /// Abort it, unless it is completed by now.
-    Recover,
-    /// Nothing: it has been completed.
+    /// Start error handling: abort the command, or wake the error handler if it was aborted before
+    /// and retried.
+    NotHandled,
+    /// As [`TimeoutAction::NotHandled`], but abort it even if it was aborted before and retried.
+    NotHandledAbortAgain,
+    /// Nothing: the command has been completed.
     Done,
 }
 
-/// How a step of error handling ended: `SUCCESS` or `FAILED`.
+/// The result of a step of error handling.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RecoveryResult {
-    /// It did what it is for: the commands it is about do not come back from the device any more.
+pub enum EhResult {
+    /// `SUCCESS`: the driver has given back, or is about to give back, all commands that the step
+    /// affects.
+    ///
+    /// The glue waits for these before it returns to the midlayer, so a command that is not given
+    /// back hangs error handling.
     Success,
-    /// It did not: the midlayer goes on to the next step.
+    /// `FAILED`: the midlayer escalates to the next step. After the last one the glue waits for all
+    /// commands.
     Failed,
-}
-
-/// How many hardware queues there are. Those that interrupt come first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct QueueCounts {
-    /// Queues whose commands complete by interrupt. At least 1.
-    pub interrupt: u32,
-    /// Queues whose commands complete by polling.
-    pub polled: u32,
 }
 
 /// A SCSI low-level driver: `struct scsi_host_template`.
 ///
-/// An object of this type serves one host.
+/// An object of this type serves one host. Its callbacks are called from when [`Host::new`] adds
+/// the host until [`Host::remove`] has returned. The four steps of error handling can be called
+/// later, too, for an ioctl that was under way.
+///
+/// [`Host::new`]: super::Host::new
+/// [`Host::remove`]: super::Host::remove
+#[vtable]
 pub trait Driver: Send + Sync + Sized + 'static {
     /// The name of the kind of host, for the log.
     const NAME: &'static CStr;
@@ -55,72 +89,125 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// The name of the driver, in `/sys/class/scsi_host/*/proc_name`.
     const PROC_NAME: &'static CStr;
 
-    /// What a device reads of a command. Kept in its private area.
-    type Request: Default + Send + 'static;
+    /// The SCSI ID of the host itself, or -1 if it has none.
+    const THIS_ID: i32 = -1;
 
-    /// What a device writes of a command. Kept in its private area.
-    type Response: Send + 'static;
+    /// The boundary that no segment of the data may cross, less one.
+    const DMA_BOUNDARY: c_ulong = u32::MAX as c_ulong;
 
-    /// What a driver keeps with a command, and no device sees. Kept in its private area, and from
-    /// one use of the command to the next.
-    type Private: Default + Send + Sync + 'static;
+    /// Whether the midlayer lowers the queue depth of a device that reports TASK SET FULL, and
+    /// raises it again.
+    const TRACK_QUEUE_DEPTH: bool = false;
 
-    /// How many of the first interrupts of the host are not for hardware queues.
-    const OTHER_INTERRUPTS: u32;
+    /// Whether the midlayer goes on at once after a reset of the bus or the host, instead of after
+    /// ten seconds.
+    const SKIP_SETTLE_DELAY: bool = false;
 
-    /// Returns how many hardware queues there are. Must not change while the host is registered.
-    fn queues(&self) -> QueueCounts;
+    /// The data that the host keeps with each of its commands and devices.
+    type CommandData: CommandData;
 
-    /// Called when the midlayer has found a logical unit, before it is there for others.
+    /// Returns how much of the memory of each command is the device's.
     ///
-    /// Process context. Commands to the unit must not be waited for here.
-    fn found(&self, unit: &LogicalUnit);
+    /// Process context: while the host or a device is added, when the scheduler of a device is
+    /// changed, and for `SG_SCSI_RESET`. Locks of the block layer may be held, so it must not wait
+    /// for a command. The result must always be the same.
+    fn lengths(&self) -> Lengths {
+        Lengths::ALL
+    }
 
     /// Queues a command on hardware queue `queue`.
     ///
-    /// Any context that cannot sleep. A command that is dropped ends with an error.
-    fn queue_command(&self, queue: u32, command: Command<Self>) -> Result<(), Busy<Self>>;
+    /// Any context that cannot sleep; `rcu` proves that it is an RCU read-side critical section. A
+    /// command that is dropped ends with an error.
+    fn queue_command(
+        &self,
+        queue: u32,
+        cmnd: OwnedCmnd<Self::CommandData>,
+        rcu: RcuSection<'_>,
+    ) -> Result<(), Busy<Self::CommandData>>;
 
     /// Notifies the device of the commands that were queued on hardware queue `queue`.
     ///
-    /// Any context that cannot sleep.
-    fn commit(&self, queue: u32);
+    /// Any context that cannot sleep. Without it, each command has to be notified of.
+    fn commit_rqs(&self, _queue: u32) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Completes the commands that the device has finished on polled hardware queue `queue`, and
     /// returns how many.
     ///
     /// Any context that cannot sleep.
-    fn poll(&self, queue: u32) -> u32;
+    fn mq_poll(&self, _queue: u32) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
-    /// Called when a command has taken longer than its time-out.
+    /// Maps CPUs to hardware queues. Called for the queues that interrupt and, if there are any,
+    /// for those that are polled.
     ///
-    /// Context of the block layer's time-out worker. Its device may finish the command at the same
-    /// time.
-    fn timed_out(&self, command: CommandRef<'_, Self>) -> TimeoutAction;
+    /// Process context, while the host is added. Without it, [`QueueMap::map_queues`] does it.
+    fn map_queues(&self, _map: QueueMap<'_>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
-    /// Returns whether a command that was aborted or reset may be tried again, as far as its time-out and
-    /// its retries allow.
+    /// Configures a device that the midlayer has found, before it is added.
     ///
-    /// Error handling context, while the command is the midlayer's.
-    fn should_retry(&self, command: CommandRef<'_, Self>) -> bool;
+    /// Process context. Commands to the device must not be waited for. If it fails, the device is
+    /// not added.
+    fn sdev_configure(&self, _device: &Device<Self::CommandData>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
-    /// Aborts a command.
+    /// Returns the queue depth that a device gets if the user asks for `depth`.
     ///
-    /// Error handling context, which can sleep. When this returns [`RecoveryResult::Success`] the
-    /// device is through with the command.
-    fn abort(&self, command: CommandRef<'_, Self>) -> RecoveryResult;
+    /// Process context. Without it, the user cannot change the queue depth.
+    fn change_queue_depth(&self, _device: &Device<Self::CommandData>, _depth: u16) -> u16 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
-    /// Resets the logical unit that a command is for.
+    /// Decides about a command that has timed out. The device may finish it at the same time.
     ///
-    /// Error handling context, which can sleep. When this returns [`RecoveryResult::Success`] the
-    /// device is through with all commands of the logical unit. The command may be one that was
-    /// made for this purpose and was never queued.
-    fn reset_logical_unit(&self, command: CommandRef<'_, Self>) -> RecoveryResult;
+    /// Context of the block layer's timeout worker. Without it, error handling starts.
+    fn eh_timed_out(&self, _cmnd: &Cmnd<Self::CommandData>) -> TimeoutAction {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
-    /// Resets the target that a command is for. Otherwise as for [`Driver::reset_logical_unit`].
-    fn reset_target(&self, command: CommandRef<'_, Self>) -> RecoveryResult;
+    /// Returns whether a command that was aborted or reset may be retried, as far as its timeout
+    /// and its retries allow.
+    ///
+    /// Context of error handling. Without it, it may.
+    fn eh_should_retry_cmd(&self, _cmnd: &Cmnd<Self::CommandData>) -> bool {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
-    /// Resets the host adapter, and so all its targets. Otherwise as for
-    /// [`Driver::reset_logical_unit`].
-    fn reset_host(&self, command: CommandRef<'_, Self>) -> RecoveryResult;
+    /// Aborts a command. [`EhResult::Success`] is about this command.
+    ///
+    /// Context of error handling, which can sleep.
+    fn eh_abort(&self, _cmnd: &Cmnd<Self::CommandData>) -> EhResult {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Resets the device that a command is for. [`EhResult::Success`] is about all commands of the
+    /// device.
+    ///
+    /// Context of error handling, which can sleep. The command may be one that was made for this
+    /// purpose and was never queued. This is so for all resets.
+    fn eh_device_reset(&self, _cmnd: &Cmnd<Self::CommandData>) -> EhResult {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Resets the target that a command is for. [`EhResult::Success`] is about all commands of the
+    /// target.
+    fn eh_target_reset(&self, _cmnd: &Cmnd<Self::CommandData>) -> EhResult {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Resets the bus. [`EhResult::Success`] is about all commands of the host, which has one bus.
+    fn eh_bus_reset(&self, _cmnd: &Cmnd<Self::CommandData>) -> EhResult {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Resets the host. [`EhResult::Success`] is about all commands of the host.
+    fn eh_host_reset(&self, _cmnd: &Cmnd<Self::CommandData>) -> EhResult {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }

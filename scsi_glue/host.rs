@@ -2,23 +2,34 @@
 
 //! The SCSI host.
 //!
+//! # Misuse that does not compile
+//!
+//! In `examples/scsi_null/misuse/`: a parent that is not known to be bound (E0308), and an iterator
+//! over the devices that outlives the host (E0515). A counted [`Device`] may outlive it: once
+//! removed, its methods fail.
+//!
 //! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
 
 use super::{
     bindings,
-    command_ref::{
+    cmnd::{
         any_in_flight,
-        CommandRef, //
+        Cmnd, //
     },
+    device::Device,
     driver::Driver,
     host_data::{
-        driver_of,
         host_data,
-        host_data_of,
+        take_host_data,
         HostData,
-        HostShared, //
+        HostShared,
+        Units, //
     },
-    logical_unit::LogicalUnit,
+    limits::HostLimits,
+    pdu::{
+        CommandData,
+        DevicePdu, //
+    },
     template::Template, //
 };
 use core::{
@@ -39,92 +50,64 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        aref::ARef,
         Arc,
-        ArcBorrow,
         Mutex, //
     },
-    types::ForeignOwnable, //
 };
 
-/// The limits of a host.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Parameters {
-    /// How many commands a hardware queue can have in flight. At least 1.
-    pub commands_per_queue: u32,
-    /// How many commands a logical unit can have in flight, at first. At least 1.
-    pub commands_per_lun: u16,
-    /// How many segments the data of a command can have. At least 1.
-    pub segments: u16,
-    /// How much data a command can have, in sectors of 512 bytes. At least a page.
-    pub sectors: u32,
-    /// How long a segment can be, in bytes. At least a page.
-    pub segment_len: u32,
-    /// The highest target.
-    pub last_target: u32,
-    /// The highest logical unit, as the midlayer numbers them.
-    pub last_lun: u64,
-    /// How long a CDB can be, in bytes.
-    pub cdb_len: u16,
-    /// Whether commands can have protection information, of T10 PI type 1 to 3 with CRC guards.
-    /// There can be as many segments of it as of data.
-    pub protection: bool,
-}
-
-/// All that a host can do with protection information: `SHOST_DIF_*` and `SHOST_DIX_*`.
+/// A registered host: `struct Scsi_Host`.
 ///
-/// Whether a logical unit is protected, and with which type, it says itself.
-const PROTECTION: u32 = bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE1_PROTECTION
-    | bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE2_PROTECTION
-    | bindings::scsi_host_prot_capabilities_SHOST_DIF_TYPE3_PROTECTION
-    | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE1_PROTECTION
-    | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE2_PROTECTION
-    | bindings::scsi_host_prot_capabilities_SHOST_DIX_TYPE3_PROTECTION;
-
-/// Returns how many hardware queues the system can make use of, `most` at most.
-pub fn possible_queues(most: u32) -> u32 {
-    // SAFETY: This only counts CPUs.
-    unsafe { kernel::bindings::blk_mq_num_possible_queues(most.min(kernel::cpu::nr_cpu_ids())) }
-}
-
-/// A registered SCSI host: `struct Scsi_Host`.
+/// This is the registration, so it is not an `ARef`: dropping it removes the host.
+///
+/// It names the data of its commands and devices, and not its driver, so that a part of a driver
+/// can use the host without naming the whole.
 ///
 /// # Invariants
 ///
-/// `shost` is a valid host with a template of `T`, whose [`HostData`] is not null, and this object
-/// holds a reference to it. It is added to the system while `added` is true.
+/// `shost` is a valid host with a template of a [`Driver`] whose `CommandData` are `D`. Its
+/// [`HostData`] are not null, and are for that driver, as is `take_data`; `units` is part of them.
+/// This object holds a reference to the host, which is added to the system while `added` is true.
 #[pin_data(PinnedDrop)]
-pub struct Host<T: Driver> {
+pub struct Host<D: CommandData> {
     shost: NonNull<bindings::Scsi_Host>,
+    units: Arc<Units>,
+    /// [`take_host_data`] for the driver of the host.
+    take_data: unsafe fn(NonNull<bindings::Scsi_Host>),
     #[pin]
     added: Mutex<bool>,
-    _driver: PhantomData<Arc<T>>,
+    _data: PhantomData<fn() -> D>,
 }
 
-// SAFETY: A host can be used from any thread, and the driver is `Send` and `Sync`.
-unsafe impl<T: Driver> Send for Host<T> {}
+// SAFETY: A host can be used from any thread, and every `Driver` is `Send` and `Sync`.
+unsafe impl<D: CommandData> Send for Host<D> {}
 
 // SAFETY: As above; the midlayer has its own locks.
-unsafe impl<T: Driver> Sync for Host<T> {}
+unsafe impl<D: CommandData> Sync for Host<D> {}
 
-impl<T: Driver> Host<T> {
-    /// Makes a host below a device, and adds it to the system. From here on the driver's methods
+impl<D: CommandData> Host<D> {
+    /// Makes a host below a device, and adds it to the system. From here on the driver's callbacks
     /// are called.
     ///
-    /// Process context.
-    pub fn new<'a>(
+    /// Process context. Fails with [`EINVAL`] for limits that make no sense.
+    pub fn new<'a, T: Driver<CommandData = D>>(
         parent: &'a device::Device<device::Bound>,
-        parameters: Parameters,
+        limits: HostLimits,
         driver: Arc<T>,
-    ) -> impl PinInit<Self, Error> + use<'a, T> {
+    ) -> impl PinInit<Self, Error> + use<'a, T, D> {
         pin_init::pin_init_scope(move || {
-            let shost = Self::allocate(&parameters, driver)?;
+            let shared = HostShared::new(driver, limits.queues)?;
+            let units = shared.units.clone();
+            let shost = Self::allocate(&limits, shared)?;
 
-            // INVARIANT: The host has its data, and its reference is ours. It is not added, so
-            // that dropping this only gives it up.
+            // INVARIANT: The host has a template and data for `T`, and its reference is ours. It is
+            // not added, so dropping this only gives up the reference.
             let host = try_pin_init!(Self {
                 shost,
+                units,
+                take_data: take_host_data::<T>,
                 added <- new_mutex!(false),
-                _driver: PhantomData,
+                _data: PhantomData,
             }? Error);
 
             Ok(host.pin_chain(move |host| host.as_ref().get_ref().add(parent)))
@@ -132,49 +115,32 @@ impl<T: Driver> Host<T> {
     }
 
     /// Allocates the C host and sets its limits and its data.
-    fn allocate(parameters: &Parameters, driver: Arc<T>) -> Result<NonNull<bindings::Scsi_Host>> {
-        let counts = driver.queues();
-        let can_queue = c_int::try_from(parameters.commands_per_queue)?;
+    fn allocate<T: Driver<CommandData = D>>(
+        limits: &HostLimits,
+        shared: Arc<HostShared<T>>,
+    ) -> Result<NonNull<bindings::Scsi_Host>> {
         let data_len = c_int::try_from(size_of::<HostData>())?;
-
-        let shared = HostShared::new(driver)?;
+        let template = Template::<T>::get()?;
 
         // SAFETY: The template is valid for ever.
-        let shost = unsafe { bindings::scsi_host_alloc(Template::<T>::get(), data_len) };
+        let shost = unsafe { bindings::scsi_host_alloc(template, data_len) };
         let shost = NonNull::new(shost).ok_or(ENOMEM)?;
 
         // SAFETY: The host is valid, and nobody else uses it yet.
         let c_host = unsafe { &mut *shost.as_ptr() };
+        let applied = limits.apply(c_host);
 
-        c_host.can_queue = can_queue;
-        c_host.cmd_per_lun = c_short::try_from(parameters.commands_per_lun).unwrap_or(c_short::MAX);
-        c_host.sg_tablesize = parameters.segments;
-        c_host.max_sectors = parameters.sectors;
-        c_host.max_segment_size = c_host.max_segment_size.min(parameters.segment_len);
-        c_host.max_channel = 0;
-        c_host.max_id = parameters.last_target.saturating_add(1);
-        c_host.max_lun = parameters.last_lun.saturating_add(1);
-        c_host.max_cmd_len = parameters.cdb_len;
-        c_host.nr_hw_queues = counts.interrupt.saturating_add(counts.polled);
-        c_host.nr_maps = if counts.polled == 0 {
-            1
-        } else {
-            kernel::bindings::hctx_type_HCTX_TYPE_POLL + 1
-        };
+        // The midlayer only reads it.
+        c_host.transportt = ptr::from_ref(DevicePdu::<D>::transport()).cast_mut();
 
-        // The transport carries the LUN, so it is not put in the CDB of a unit that claims SCSI-2.
-        c_host.set_no_scsi2_lun_in_cdb(1);
-
-        if parameters.protection {
-            c_host.sg_prot_tablesize = parameters.segments;
-            c_host.prot_capabilities = PROTECTION;
-            // CAST: It is 1.
-            c_host.prot_guard_type =
-                bindings::scsi_host_guard_type_SHOST_DIX_GUARD_CRC as kernel::ffi::c_uchar;
+        if let Err(error) = applied {
+            // SAFETY: The reference is ours, and the host has no data yet.
+            unsafe { bindings::scsi_host_put(shost.as_ptr()) };
+            return Err(error);
         }
 
         // SAFETY: The host was allocated with room for this.
-        unsafe { host_data(shost).write(HostData(shared.into_foreign().cast())) };
+        unsafe { host_data(shost).write(HostData::new(shared)) };
 
         Ok(shost)
     }
@@ -183,7 +149,7 @@ impl<T: Driver> Host<T> {
     fn add(&self, parent: &device::Device<device::Bound>) -> Result {
         let mut added = self.added.lock();
 
-        // `Device` is a transparent wrapper of the C structure.
+        // CAST: `Device` is a transparent wrapper of the C structure.
         let parent = ptr::from_ref(parent)
             .cast_mut()
             .cast::<kernel::bindings::device>();
@@ -198,13 +164,8 @@ impl<T: Driver> Host<T> {
         Ok(())
     }
 
-    /// Returns what the C host shares with the driver.
-    fn shared(&self) -> Option<ArcBorrow<'_, HostShared<T>>> {
-        // SAFETY: By the type invariant the host is one of `T`, and this is not dropped.
-        unsafe { host_data_of::<T>(self.shost.as_ptr()) }
-    }
-
-    /// Looks for targets and logical units. What is found is there a little later.
+    /// Starts a scan for targets and devices, and may return before it has ended:
+    /// `scsi_scan_host()`.
     ///
     /// Process context.
     pub fn scan(&self) {
@@ -212,87 +173,103 @@ impl<T: Driver> Host<T> {
         unsafe { bindings::scsi_scan_host(self.shost.as_ptr()) };
     }
 
-    /// Looks for logical units of a target.
+    /// Scans a target for devices: `scsi_scan_target()`.
     ///
     /// Process context.
     pub fn scan_target(&self, target: u32) {
+        // CAST: All bits set means any logical unit.
+        self.scan_unit(target, i64::from(bindings::SCAN_WILD_CARD) as u64);
+    }
+
+    /// Scans one address for a device, unless the user wants no scans: `scsi_scan_target()`.
+    ///
+    /// Process context.
+    pub fn scan_unit(&self, target: u32, lun: u64) {
         // SAFETY: By the type invariant the host is valid.
         unsafe {
             bindings::scsi_scan_target(
                 &raw mut (*self.shost.as_ptr()).shost_gendev,
                 0,
                 target,
-                // CAST: All bits set means any logical unit.
-                i64::from(bindings::SCAN_WILD_CARD) as u64,
+                lun,
                 bindings::scsi_scan_mode_SCSI_SCAN_INITIAL,
             );
         }
     }
 
-    /// Looks for one logical unit, and adds it if it is there and new.
+    /// Looks for one device, and adds it if it is there and new: `scsi_add_device()`.
     ///
     /// Process context. Fails with [`ENODEV`] if it is not there.
-    pub fn add_logical_unit(&self, target: u32, lun: u64) -> Result {
+    pub fn add_device(&self, target: u32, lun: u64) -> Result {
         // SAFETY: By the type invariant the host is valid.
         to_result(unsafe { bindings::scsi_add_device(self.shost.as_ptr(), 0, target, lun) })
     }
 
-    /// Returns a logical unit of the host, if there is such a one.
-    pub fn logical_unit(&self, target: u32, lun: u64) -> Option<LogicalUnit> {
+    /// Returns a device of the host, unless it is being removed: `scsi_device_lookup()`.
+    ///
+    /// Process context.
+    pub fn device_lookup(&self, target: u32, lun: u64) -> Option<ARef<Device<D>>> {
         // SAFETY: By the type invariant the host is valid.
         let sdev = unsafe { bindings::scsi_device_lookup(self.shost.as_ptr(), 0, target, lun) };
+        let sdev = NonNull::new(sdev)?;
 
-        // SAFETY: `scsi_device_lookup()` has taken a reference, which is ours.
-        NonNull::new(sdev).map(|sdev| unsafe { LogicalUnit::from_ptr(sdev) })
+        // SAFETY: The device is one of the host, and `scsi_device_lookup()` has taken a reference.
+        let device = unsafe { Device::get(sdev) };
+
+        // SAFETY: The reference is ours.
+        unsafe { bindings::scsi_device_put(sdev.as_ptr()) };
+        device
     }
 
-    /// Returns all logical units of the host, one by one. Others may come and go meanwhile.
-    pub fn logical_units(&self) -> LogicalUnits<'_> {
-        LogicalUnits {
+    /// Returns all devices of the host, one by one: `__shost_for_each_device()`. Others may come
+    /// and go meanwhile.
+    ///
+    /// Process context.
+    pub fn devices(&self) -> Devices<'_, D> {
+        // INVARIANT: The host is borrowed, and there is no former device.
+        Devices {
             shost: self.shost,
-            former: None,
+            former: ptr::null_mut(),
             _host: PhantomData,
         }
     }
 
-    /// Returns whether any command of the host that the midlayer has handed to the driver and not
-    /// got back yet is as `predicate` says. Each is looked at until one is.
+    /// Returns whether `predicate` is true for any command of the host that the midlayer has
+    /// started, and that has not ended yet. Stops at the first: `scsi_host_busy_iter()`.
     ///
     /// Any context that can sleep. Commands come and go meanwhile. `predicate` must not sleep.
-    pub fn any_in_flight(&self, predicate: impl FnMut(CommandRef<'_, T>) -> bool) -> bool {
-        let Some(shared) = self.shared() else {
-            return false;
-        };
-
-        shared
+    pub fn any_in_flight(&self, predicate: impl FnMut(&Cmnd<D>) -> bool) -> bool {
+        self.units
             .with_tags(|| {
-                // SAFETY: By the type invariant the host is valid, and one of `T`, and its tags stay.
+                // SAFETY: By the type invariant the host is valid, and its commands hold `D`. Its
+                // tags stay.
                 unsafe { any_in_flight(self.shost.as_ptr(), predicate) }
             })
             .unwrap_or(false)
     }
 
-    /// Tells the midlayer that a target was reset by somebody else, so that it expects its logical
-    /// units to say so.
+    /// Reports to the midlayer that somebody else has reset a target, so that it expects a unit
+    /// attention of its devices: `scsi_report_device_reset()`.
     ///
     /// Process context.
-    pub fn report_reset(&self, target: u32) {
+    pub fn report_device_reset(&self, target: u32) {
         let Ok(target) = c_int::try_from(target) else {
             return;
         };
 
         // SAFETY: By the type invariant the host is valid.
-        unsafe { bindings::scsi_helper_report_reset(self.shost.as_ptr(), target) };
+        unsafe { bindings::scsi_helper_report_device_reset(self.shost.as_ptr(), target) };
     }
 
-    /// Brings the number of commands that each logical unit can have in flight down to `most`.
+    /// Lowers the number of commands that each device can have in flight to `most`: `cmd_per_lun`,
+    /// and the queue depth of the devices that are there.
     ///
     /// Process context.
     pub fn limit_queue_depth(&self, most: u16) {
         let most = c_short::try_from(most).unwrap_or(c_short::MAX);
 
-        // SAFETY: By the type invariant the host is valid. Others read the field, and get the old
-        // value or the new one.
+        // SAFETY: By the type invariant the host is valid. Other threads read the field, and get
+        // the former value or the new one.
         unsafe {
             let former = &raw mut (*self.shost.as_ptr()).cmd_per_lun;
 
@@ -302,13 +279,13 @@ impl<T: Driver> Host<T> {
             former.write_volatile(most);
         }
 
-        for unit in self.logical_units() {
-            let sdev = unit.as_ptr().as_ptr();
+        for device in self.devices() {
+            let sdev = device.as_raw();
 
-            // The midlayer raises the depth again while all goes well, up to the second one.
+            // The midlayer raises the depth again while all goes well, up to `max_queue_depth`.
             //
-            // SAFETY: The device is valid, because `unit` holds a reference. Others read the
-            // field, and get the old value or the new one.
+            // SAFETY: `device` is valid. Other threads read the field, and get the former value or
+            // the new one.
             unsafe {
                 bindings::scsi_change_queue_depth(sdev, most.into());
                 (&raw mut (*sdev).max_queue_depth).write_volatile(most.unsigned_abs());
@@ -316,22 +293,11 @@ impl<T: Driver> Host<T> {
         }
     }
 
-    /// Returns the driver of the host.
-    pub fn driver(&self) -> Option<&T> {
-        // SAFETY: By the type invariant the host is one of `T`, and this is not dropped.
-        unsafe { driver_of(self.shost.as_ptr()) }
-    }
-
-    /// Returns the number of the host in the system.
-    pub fn number(&self) -> u32 {
-        // SAFETY: By the type invariant the host is valid, and its number does not change.
-        unsafe { (*self.shost.as_ptr()).host_no }
-    }
-
-    /// Removes the host and all its logical units from the system, once their commands have
-    /// ended. Does nothing if that was done before.
+    /// Removes the host and all its devices from the system, after their commands have ended:
+    /// `scsi_remove_host()`. Does nothing the second time.
     ///
-    /// Process context. When it returns, the driver's methods are not called any more.
+    /// Process context, outside of the callbacks of [`Driver`]. When it returns, these are not
+    /// called any more.
     pub fn remove(&self) {
         let mut added = self.added.lock();
 
@@ -344,65 +310,59 @@ impl<T: Driver> Host<T> {
 }
 
 #[pinned_drop]
-impl<T: Driver> PinnedDrop for Host<T> {
+impl<D: CommandData> PinnedDrop for Host<D> {
     fn drop(self: Pin<&mut Self>) {
         self.remove();
 
-        // SAFETY: The host was made by `allocate`.
-        let data = unsafe { &raw mut (*host_data(self.shost)).0 };
-
-        // SAFETY: As above. A reset that the user has asked for may read it at the same time, and gets the
-        // one or the other.
-        let former = unsafe {
-            let former = data.read();
-
-            data.write_volatile(ptr::null_mut());
-            former
-        };
-
-        // Whoever has read it before holds the driver by the end of this.
-        //
-        // SAFETY: This is process context, outside of any read-side critical section.
-        unsafe { kernel::bindings::synchronize_rcu() };
-
-        // SAFETY: By the type invariant the data comes from `into_foreign`. The host is removed, and an RCU
-        // grace period has passed, so nobody borrows it any more.
-        drop(unsafe { Arc::<HostShared<T>>::from_foreign(former.cast()) });
+        // SAFETY: By the type invariant the function is for the driver of the host, which is
+        // removed. This is the only call.
+        unsafe { (self.take_data)(self.shost) };
 
         // SAFETY: By the type invariant the reference is ours.
         unsafe { bindings::scsi_host_put(self.shost.as_ptr()) };
     }
 }
 
-/// The logical units of a host. See [`Host::logical_units`].
-pub struct LogicalUnits<'a> {
+/// The devices of a host. See [`Host::devices`].
+///
+/// # Invariants
+///
+/// `shost` is a valid host whose commands hold `D`. `former` is null, or a device of it to which
+/// this object holds a reference (`scsi_device_get()`).
+pub struct Devices<'a, D: CommandData> {
     shost: NonNull<bindings::Scsi_Host>,
-    /// A second reference to the one that was returned last, to find the next by.
-    former: Option<LogicalUnit>,
-    _host: PhantomData<&'a ()>,
+    former: *mut bindings::scsi_device,
+    _host: PhantomData<&'a D>,
 }
 
-impl Iterator for LogicalUnits<'_> {
-    type Item = LogicalUnit;
+impl<D: CommandData> Iterator for Devices<'_, D> {
+    type Item = ARef<Device<D>>;
 
-    fn next(&mut self) -> Option<LogicalUnit> {
-        let former = self
-            .former
-            .take()
-            .map_or(ptr::null_mut(), |unit| unit.into_ptr().as_ptr());
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            // SAFETY: By the type invariant the host is valid, and `former` is null or a device of
+            // it. The function takes over the reference to it.
+            let next =
+                unsafe { bindings::__scsi_iterate_devices(self.shost.as_ptr(), self.former) };
 
-        // SAFETY: The host is valid, because it is borrowed. The function takes over our reference
-        // to `former`, which is null or a device of the host.
-        let unit = unsafe { bindings::__scsi_iterate_devices(self.shost.as_ptr(), former) };
+            // INVARIANT: The function has taken a reference to the next device.
+            self.former = next;
 
-        // SAFETY: The function has taken a reference, which is ours.
-        let unit = unsafe { LogicalUnit::from_ptr(NonNull::new(unit)?) };
+            let sdev = NonNull::new(self.former)?;
 
-        // SAFETY: The device is valid.
-        if unsafe { bindings::scsi_device_get(unit.as_ptr().as_ptr()) } == 0 {
-            // SAFETY: The call above has taken a second reference.
-            self.former = Some(unsafe { LogicalUnit::from_ptr(unit.as_ptr()) });
+            // SAFETY: The device is one of the host, and this object holds a reference.
+            if let Some(device) = unsafe { Device::get(sdev) } {
+                return Some(device);
+            }
         }
-        Some(unit)
+    }
+}
+
+impl<D: CommandData> Drop for Devices<'_, D> {
+    fn drop(&mut self) {
+        if !self.former.is_null() {
+            // SAFETY: By the type invariant the reference is ours.
+            unsafe { bindings::scsi_device_put(self.former) };
+        }
     }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What bindgen reads for the virtio glue.
+ * The headers that bindgen reads for the virtio glue.
  */
 
 /* Forward references to this enum confuse bindgen: see rust/bindings/bindings_helper.h. */
@@ -11,3 +11,7 @@
 #include <linux/virtio_ids.h>
 
 #include "helpers.h"
+
+#if IS_BUILTIN(CONFIG_KUNIT)
+#include "fake_device.h"
+#endif

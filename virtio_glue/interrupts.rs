@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What interrupts the virtqueues of a device have, and the interrupt line of its PCI function.
+//! The interrupts of virtqueues, and the interrupt line of a PCI function.
 //!
 //! C headers: [`include/linux/interrupt.h`](srctree/include/linux/interrupt.h),
 //! [`include/linux/pci.h`](srctree/include/linux/pci.h)
@@ -16,30 +16,33 @@ use kernel::{
     prelude::*, //
 };
 
-/// What interrupts the virtqueues of a device have, best first.
+/// The interrupts of the virtqueues of a device, best first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interrupts {
-    /// Each virtqueue that is not polled has a vector of its own, or the transport has nothing of the kind.
+    /// Each virtqueue that is not polled has a vector of its own. Other transports than PCI count
+    /// as this.
     Own,
-    /// All share one vector, and changes of the configuration have another.
+    /// All virtqueues share one vector, and changes of the configuration have another.
     Shared,
-    /// There are no vectors. All share the interrupt line of the PCI function, perhaps with other devices.
+    /// The device has no vectors. All virtqueues share the interrupt line of the PCI function,
+    /// which other devices may share, too.
     Line,
 }
 
-/// Returns whether this is why virtqueues could not be made: there were no interrupts for them.
+/// Returns whether virtqueues could not be created for lack of interrupts, to judge by the error.
 ///
-/// The virtio core passes on what it heard of the last way that it tried. If that was the line: there is no vector
-/// for it, somebody does not share it, or it leads nowhere.
+/// The virtio core returns the error of the last way that it has tried. For the line, these are: no
+/// vector for it, another handler that does not share it, or no connection of it.
 pub fn is_lack_of_interrupts(error: Error) -> bool {
     [ENOSPC, EBUSY].contains(&error)
         || error.to_errno().unsigned_abs() == kernel::bindings::ENOTCONN
 }
 
 impl Device<device::Bound> {
-    /// Returns what interrupts the virtqueues have, which must have been created.
+    /// Returns the interrupts of the virtqueues, which must have been created.
     pub fn interrupts(&self) -> Interrupts {
-        // SAFETY: By the type invariant the device is valid, and it is bound, so its transport is there.
+        // SAFETY: By the type invariant the device is valid. It is bound, so its PCI function, if
+        // any, is the driver's.
         match unsafe { bindings::virtio_helper_interrupts(self.as_raw()) } {
             bindings::virtio_helper_interrupt_kind_VIRTIO_HELPER_SHARED => Interrupts::Shared,
             bindings::virtio_helper_interrupt_kind_VIRTIO_HELPER_LINE => Interrupts::Line,
@@ -48,37 +51,43 @@ impl Device<device::Bound> {
     }
 }
 
-/// The interrupt line of a device's PCI function, held ready: the vector that the line needs cannot be had by
-/// others. All devices on the line share it, so many devices need few vectors for that.
-///
-/// It has to be dropped before the device is unbound, and before the transport resets the function: then the PCI
-/// core may do away with the line.
+/// The interrupt line of a device's PCI function, kept allocated, so that no other device gets the
+/// vector that the line needs. All devices on the line share this vector.
 ///
 /// # Invariants
 ///
 /// A handler is registered for `irq`, with the address of `irq` as its cookie.
-pub struct InterruptLine {
+pub(super) struct InterruptLine {
     irq: KBox<c_uint>,
 }
 
 impl InterruptLine {
-    /// Takes the line of a device. Fails if it has none, if there is no vector for it, or if somebody does not
-    /// share it. `name` is for `/proc/interrupts`.
+    /// Allocates the line of a device: `request_irq()`. `name` is for `/proc/interrupts`.
+    ///
+    /// Fails if the device has no line, if no vector is free for it, or if another handler does not
+    /// share it.
     ///
     /// Process context.
-    pub fn hold(dev: &Device<device::Bound>, name: &'static CStr) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// The device must be bound. The returned object must be dropped before the device is unbound,
+    /// and before the transport resets the function, as the PCI core may free the interrupt then.
+    /// It must not be leaked, as the handler is code of the module.
+    pub(super) unsafe fn hold(dev: &Device, name: &'static CStr) -> Result<Self> {
         let mut irq = KBox::new(0, GFP_KERNEL)?;
         let cookie: *mut c_uint = &raw mut *irq;
 
-        // SAFETY: The device is valid and bound, so its transport is there. The name lives for ever. The cookie
-        // is nobody else's for as long as the handler is registered, which does not look at it.
+        // SAFETY: The caller guarantees that the device is bound. The name is valid for ever. The
+        // address in a box is unique as a cookie while the handler is registered, and the handler
+        // ignores it.
         let result = unsafe {
             bindings::virtio_helper_hold_line(dev.as_raw(), name.as_char_ptr(), cookie.cast())
         };
 
         to_result(result)?;
         *irq = result.try_into()?;
-        // INVARIANT: The handler was registered just now.
+        // INVARIANT: The function has registered the handler, with this number and cookie.
         Ok(Self { irq })
     }
 }

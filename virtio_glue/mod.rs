@@ -2,99 +2,88 @@
 
 //! The virtio bus made safe.
 //!
-//! A driver implements [`Driver`] and hands [`Adapter`] to [`kernel::driver::Registration`]. In
-//! `probe` it gets a [`Device`], reads what it needs of features and configuration space, and
-//! makes its virtqueues:
+//! A driver implements [`Driver`] and registers it by [`kernel::driver::Registration`] of its
+//! [`Adapter`]. Its `probe` gets a [`Device`], reads features and configuration space, and creates
+//! the virtqueues:
 //!
-//! - A [`Virtqueue<T>`] lives inside a lock ([`Locked`]), so it cannot be touched without holding
-//!   it. What is added to it is a [`Token`]: an owned object that also owns the memory the device
-//!   will read or write. What comes back from it is the same object, with its type.
-//! - An object that has a virtqueue and knows what to do when the device has used buffers
-//!   implements [`Handler`].
-//! - [`Virtqueues`] is the set of all handlers of a device. It alone creates the C virtqueues and
-//!   deletes them, for all handlers at once, so a handler can never see a virtqueue that is gone.
+//! - A [`Virtqueue<T>`] is in a lock ([`Locked`](crate::kernel_glue::Locked)), and only its guard
+//!   gives access to it. Its buffers are [`Token`](crate::kernel_glue::Token)s: owned objects that
+//!   also own the memory which the device reads or writes. The object that was added comes back
+//!   with its type.
+//! - A [`Handler`] is an object that has a virtqueue, and handles the buffers that the device has
+//!   used.
+//! - [`Virtqueues`] is the set of all handlers of a device. Only the set creates and deletes the C
+//!   virtqueues, for all handlers at once, so no handler can use a virtqueue that is deleted.
 //!
-//! Notification of the device is a separate step ([`Notify`]) that can be taken after the lock is
-//! dropped.
+//! The notification of the device is a separate step ([`Notify`]), for which the lock can be
+//! released.
+//!
+//! # Examples
+//!
+//! `examples/virtio_rng/` is a driver for the entropy device, without `unsafe`.
 //!
 //! C headers: [`include/linux/virtio.h`](srctree/include/linux/virtio.h),
 //! [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
 
+mod adapter;
 mod bindings;
-mod buffer;
 mod chain;
-mod completion;
-mod debug_dir;
 mod device;
 mod driver;
-mod flag;
+#[cfg(CONFIG_KUNIT = "y")]
+mod fake_device;
+mod handler;
+mod id_table;
 mod interrupts;
-mod jiffies;
-mod lock;
-mod rate_limit;
 mod resetter;
-mod token;
 mod virtqueue;
 mod virtqueues;
-mod worker;
 
 pub use self::{
-    buffer::DeviceBuffer,
-    chain::{
-        Chain,
-        Segments, //
+    adapter::{
+        Adapter,
+        Bound, //
     },
-    completion::TimedCompletion,
-    debug_dir::DebugDir,
+    chain::Chain,
     device::Device,
     driver::{
-        Adapter,
-        DeviceId,
         Driver,
-        Resets, //
+        ResetBy, //
     },
-    flag::Flag,
+    handler::{
+        Handler,
+        Handlers,
+        Rest, //
+    },
+    id_table::{
+        DeviceId,
+        IdArray,
+        IdTable, //
+    },
     interrupts::{
         is_lack_of_interrupts,
-        InterruptLine,
         Interrupts, //
     },
-    jiffies::Stamp,
-    lock::{
-        wait_for_rcu,
-        IrqSave,
-        Locked, //
-    },
-    rate_limit::RateLimit,
     resetter::{
         ResetError,
         Resetter, //
     },
-    token::{
-        Either,
-        EvenToken,
-        Token, //
-    },
     virtqueue::{
         AddError,
         Notify,
-        Virtqueue, //
+        Virtqueue,
+        VirtqueueGuard, //
     },
-    virtqueues::{
-        Handler,
-        Handlers,
-        Rest,
-        Virtqueues, //
-    },
-    worker::{
-        Queue,
-        Task,
-        Worker,
-        Workqueues, //
-    },
+    virtqueues::Virtqueues,
+};
+
+#[cfg(CONFIG_KUNIT = "y")]
+pub use self::fake_device::{
+    FakeDevice,
+    Manner, //
 };
 
 pub(crate) use self::{
-    driver::virtio_device_table,
-    lock::new_locked, //
+    id_table::virtio_device_table,
+    virtqueue::new_virtqueue, //
 };

@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Resetting the device from anywhere, for as long as it is bound.
+//! Resets of a device by its driver.
+//!
+//! A driver cannot make a [`Resetter`]. The adapter makes one for each device, enables it when the
+//! device is bound, and disables it when the device is unbound, so no reset can reach a device that
+//! has another driver.
+//!
+//! # Misuse that does not compile
+//!
+//! In `examples/virtio_rng/misuse/`: another one for the device (E0624).
 //!
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 
@@ -8,9 +16,7 @@ use super::{
     bindings,
     Device, //
 };
-use core::ptr;
 use kernel::{
-    device,
     error::to_result,
     new_mutex,
     prelude::*,
@@ -27,21 +33,21 @@ use kernel::{
 /// Why a device was not reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResetError {
-    /// It is not bound to its driver yet, or not any more.
+    /// The device is not bound to its driver.
     NotBound,
-    /// The driver, the device or the virtio core has failed with this.
+    /// The driver, the device or the virtio core has failed with an error.
     Failed(Error),
 }
 
-/// The process number that no task has.
+/// A process number that no task has.
 const NOBODY: i32 = -1;
 
-/// Resets a device and has its driver set it up again.
+/// The means to reset a device, and have its driver set it up again.
 ///
 /// # Invariants
 ///
-/// While `bound` is true, the device is bound to a driver of ours whose probe was successful, and
-/// the driver's remove callback has not returned.
+/// While `bound` is true, the device is bound to a driver of an [`Adapter`](super::Adapter) whose
+/// probe was successful and whose remove callback has not returned.
 #[pin_data]
 pub struct Resetter {
     dev: ARef<Device>,
@@ -52,9 +58,9 @@ pub struct Resetter {
 }
 
 impl Resetter {
-    /// Makes one for a device that is not bound yet.
-    pub fn new(dev: ARef<Device>) -> impl PinInit<Self> {
-        // INVARIANT: It does not claim that the device is bound.
+    /// Makes an initialiser for the resetter of a device that is not bound yet.
+    pub(super) fn new(dev: ARef<Device>) -> impl PinInit<Self> {
+        // INVARIANT: `bound` is false.
         pin_init!(Self {
             dev,
             bound <- new_mutex!(false),
@@ -62,40 +68,38 @@ impl Resetter {
         })
     }
 
-    /// Returns whether this is for a device.
-    pub(super) fn is_for<Ctx: device::DeviceContext>(&self, dev: &Device<Ctx>) -> bool {
-        ptr::eq(self.dev.as_raw(), dev.as_raw())
-    }
-
-    /// Returns whether it is this that resets the device in the current task, and not the system or the
-    /// transport.
+    /// Returns whether the current task is in [`Resetter::reset`], so that neither the system nor
+    /// the transport resets the device.
     pub(super) fn is_current(&self) -> bool {
-        // The number of the current task is only there if this task has written it.
+        // Only the current task writes its own number.
         self.by.load(Relaxed) == kernel::current!().pid()
     }
 
-    /// Says that the device is bound.
+    /// Allows resets.
     ///
     /// # Safety
     ///
-    /// The type invariant must hold until [`Resetter::disable`] was called.
+    /// Until [`Resetter::disable`] is called, the device must be bound as in the type invariant.
     pub(super) unsafe fn enable(&self) {
-        // INVARIANT: By the safety requirements of this function.
+        // INVARIANT: The caller guarantees that the device is bound until `disable` is called.
         *self.bound.lock() = true;
     }
 
-    /// Waits until no reset is under way, and allows no more.
+    /// Waits for a reset that is under way, and allows no more.
     ///
     /// Process context.
     pub fn disable(&self) {
         *self.bound.lock() = false;
     }
 
-    /// Resets the device if `wanted` says so once no other reset is under way: has the driver quiesce
-    /// it, renegotiates its features as they were, and has the driver resume. Returns whether it was
-    /// wanted.
+    /// Resets the device, unless `wanted` returns false once no other reset is under way. Returns
+    /// what `wanted` has returned.
     ///
-    /// Process context. If it fails the driver may have been asked to quiesce, and not to resume.
+    /// Calls [`Driver::reset_prepare`](super::Driver::reset_prepare), negotiates the same features
+    /// again, and calls [`Driver::reset_done`](super::Driver::reset_done). If it fails, it may have
+    /// called only the former.
+    ///
+    /// Process context.
     pub fn reset(&self, wanted: impl FnOnce() -> bool) -> Result<bool, ResetError> {
         let bound = self.bound.lock();
 
@@ -108,20 +112,20 @@ impl Resetter {
 
         self.by.store(kernel::current!().pid(), Relaxed);
 
-        // Memory that is wanted meanwhile must not be waited for by writing to this very device.
+        // An allocation during the reset must not wait for I/O to this device.
         //
-        // SAFETY: This only sets a flag of the task, which is restored below.
+        // SAFETY: The function only sets a flag of the task, which is restored below.
         let flags = unsafe { bindings::virtio_helper_noio_save() };
 
-        // SAFETY: By the type invariant the device is valid and bound, so its driver has the
-        // callbacks of `Adapter`.
+        // SAFETY: `bound` is true and stays so under the lock. By the type invariant the device is
+        // bound, and its driver has the callbacks of `Adapter`.
         let result = to_result(unsafe { bindings::virtio_device_reset_prepare(self.dev.as_raw()) })
             .and_then(|()| {
                 // SAFETY: As above.
                 to_result(unsafe { bindings::virtio_device_reset_done(self.dev.as_raw()) })
             });
 
-        // SAFETY: `flags` is what the task had before.
+        // SAFETY: `virtio_helper_noio_save()` has returned `flags` in the same task.
         unsafe { bindings::virtio_helper_noio_restore(flags) };
 
         self.by.store(NOBODY, Relaxed);

@@ -1,13 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The virtqueue: adding buffers, getting them back, notifying the device.
+//! A virtqueue: adding buffers, getting them back, notifying the device.
+//!
+//! Only a [`VirtqueueGuard`], which holds the lock, gives access to the C virtqueue. It can neither
+//! be moved out of the lock nor kept after it.
+//!
+//! # Misuse that does not compile
+//!
+//! In `examples/virtio_rng/misuse/`: a virtqueue that is moved out of its lock (E0614) or used
+//! after its owner is gone (E0515); a buffer that is no token (E0277), is a token of another type
+//! (E0308), or is used after it was added (E0382, E0521); a notification that is sent twice
+//! (E0382), or after the RCU critical section in which the virtqueue exists (E0505, E0515).
 //!
 //! C header: [`include/linux/virtio.h`](srctree/include/linux/virtio.h)
 
 use super::{
     bindings,
-    chain::Chain,
-    token::Token, //
+    chain::{
+        Chain,
+        Storage, //
+    }, //
+};
+use crate::kernel_glue::{
+    IrqSave,
+    Locked,
+    RcuSection,
+    Token, //
 };
 use core::{
     marker::PhantomData,
@@ -23,156 +41,205 @@ use kernel::{
         c_uint, //
     },
     prelude::*,
-    sync::rcu, //
+    sync::{
+        lock,
+        LockClassKey, //
+    },
 };
 
-/// Why a buffer could not be added.
+/// The reason why a buffer was not added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AddError {
-    /// There are not enough free descriptors. There will be when the device has used some.
+    /// Too few descriptors are free, until the device uses some buffers.
     Full,
-    /// There is no memory for descriptors, or the buffer could not be mapped for DMA: what maps it
-    /// (a bounce buffer, an IOMMU) is full for now, or too small for the buffer.
+    /// No memory for descriptors, or no mapping for DMA: a bounce buffer or an IOMMU is full for
+    /// now, or too small for the buffer.
     NoMemory,
-    /// The virtqueue is broken: nothing can be added until the device is reset.
+    /// The virtqueue is broken: nothing can be added before a reset.
     Broken,
-    /// The virtqueue is not there: the device is being reset, or was for good.
+    /// The virtqueue does not exist or is stopped: the device is being reset, or was for good.
     Gone,
+    /// The driver has described memory that the token does not own, or more pieces than a [`Chain`]
+    /// has room for.
+    Invalid,
 }
 
-/// A virtqueue whose buffers are tokens of type `T`: `struct virtqueue`.
-///
-/// It is only used inside a [`Locked`], which is what serialises its operations.
+/// The data that the lock of a virtqueue protects.
 ///
 /// # Invariants
 ///
-/// - `raw`, if there, is a live C virtqueue. It is made so by [`Virtqueues`] alone, which takes it
-///   away, under the lock, before it deletes the C virtqueue; between the two it waits for an RCU
-///   grace period.
-/// - Every buffer in the C virtqueue is a token of type `T`.
-///
-/// [`Locked`]: super::Locked
-/// [`Virtqueues`]: super::Virtqueues
-pub struct Virtqueue<T: Token> {
+/// - `raw`, if not `None`, is a live C virtqueue. Only the slot that has claimed this sets and
+///   clears it. `open` is either `raw` or `None`. Before the C virtqueue is deleted, the slot
+///   clears `open`, an RCU grace period passes, and the slot clears `raw`.
+/// - Every buffer in the C virtqueue is a token of the type of the [`Virtqueue`].
+#[derive(Default)]
+struct Ring {
     raw: Option<NonNull<bindings::virtqueue>>,
-    /// Nothing is added and the device is not notified any more; what it has used can be taken.
-    stopped: bool,
+    /// The C virtqueue, unless adding and notifying are off. Used buffers can still be taken then.
+    open: Option<NonNull<bindings::virtqueue>>,
+    /// Whether a slot has claimed this.
+    claimed: bool,
     /// How many buffers were added.
     added: u64,
-    /// How many buffers were taken back, used or not.
+    /// How many buffers were taken back, used or unused.
     taken: u64,
+}
+
+// SAFETY: Any thread can use a C virtqueue, one at a time.
+unsafe impl Send for Ring {}
+
+/// A virtqueue whose buffers are tokens of type `T`: `struct virtqueue`, and the lock that
+/// serialises its operations.
+///
+/// It is part of a [`Handler`](super::Handler). [`Virtqueues`](super::Virtqueues) gives it a C
+/// virtqueue.
+#[pin_data]
+pub struct Virtqueue<T: Token> {
+    #[pin]
+    ring: Locked<Ring>,
+    /// It returns tokens through a shared reference.
     _token: PhantomData<fn() -> T>,
 }
 
-// SAFETY: A virtqueue can be used from any thread, one at a time, and its tokens are `Send`.
-unsafe impl<T: Token> Send for Virtqueue<T> {}
+/// Makes an initialiser for a [`Virtqueue`] whose lock has a name and a class of its own.
+macro_rules! new_virtqueue {
+    ($name:literal) => {
+        $crate::virtio_glue::Virtqueue::new($name, kernel::static_lock_class!())
+    };
+}
+pub(crate) use new_virtqueue;
 
-impl<T: Token> Default for Virtqueue<T> {
-    /// Makes a virtqueue that is not there yet: [`Virtqueues`] makes it live.
-    ///
-    /// [`Virtqueues`]: super::Virtqueues
-    fn default() -> Self {
+impl<T: Token> Virtqueue<T> {
+    /// Makes an initialiser for a virtqueue without a C virtqueue. See `new_virtqueue!`.
+    pub fn new(name: &'static CStr, class: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         // INVARIANT: There is no C virtqueue.
-        Self {
-            raw: None,
-            stopped: false,
-            added: 0,
-            taken: 0,
+        pin_init!(Self {
+            ring <- Locked::new(Ring::default(), name, class),
+            _token: PhantomData,
+        })
+    }
+
+    /// Locks the virtqueue. Any context. The owner of the guard must not sleep.
+    #[inline]
+    pub fn lock(&self) -> VirtqueueGuard<'_, T> {
+        VirtqueueGuard {
+            ring: self.ring.lock(),
             _token: PhantomData,
         }
     }
-}
 
-impl<T: Token> Virtqueue<T> {
-    /// Makes it live, but stopped.
+    /// Claims the virtqueue for a slot. Returns false if another slot has claimed it.
+    pub(super) fn claim(&self) -> bool {
+        !core::mem::replace(&mut self.ring.lock().claimed, true)
+    }
+
+    /// Sets the C virtqueue, stopped.
     ///
     /// # Safety
     ///
-    /// `raw` must be a live and empty C virtqueue, which is deleted only as the type invariant
-    /// says, and which no other object uses.
-    pub(super) unsafe fn install(&mut self, raw: NonNull<bindings::virtqueue>) {
-        // INVARIANT: By the safety requirements of this function.
-        self.raw = Some(raw);
-        self.stopped = true;
+    /// `raw` must be a live and empty C virtqueue that no other object uses, and which is deleted
+    /// only after [`Virtqueue::stop`], an RCU grace period and [`Virtqueue::uninstall`], in this
+    /// order. The caller must be the slot that has claimed this.
+    pub(super) unsafe fn install(&self, raw: NonNull<bindings::virtqueue>) {
+        let mut ring = self.ring.lock();
+
+        // INVARIANT: The caller is the slot that has claimed this. It guarantees that `raw` is live
+        // and empty, and the order before its deletion.
+        ring.raw = Some(raw);
+        ring.open = None;
     }
 
-    /// Starts it: from here on buffers can be added.
-    pub(super) fn start(&mut self) {
-        self.stopped = false;
+    /// Starts the virtqueue: from here on buffers can be added.
+    pub(super) fn start(&self) {
+        let mut ring = self.ring.lock();
+
+        ring.open = ring.raw;
     }
 
-    /// Stops it: from here on nothing is added, and after an RCU grace period no notification is
-    /// under way.
-    pub(super) fn stop(&mut self) {
-        self.stopped = true;
+    /// Stops the virtqueue: from here on nothing is added, and after an RCU grace period no
+    /// notification is under way.
+    pub(super) fn stop(&self) {
+        self.ring.lock().open = None;
     }
 
-    /// Takes the C virtqueue away.
-    pub(super) fn uninstall(&mut self) -> Option<NonNull<bindings::virtqueue>> {
-        self.taken = self.added;
-        self.raw.take()
-    }
+    /// Clears the C virtqueue and returns it.
+    pub(super) fn uninstall(&self) -> Option<NonNull<bindings::virtqueue>> {
+        let mut ring = self.ring.lock();
 
-    /// Adds a token's buffer, whose memory `describe` puts in a chain.
+        ring.taken = ring.added;
+        ring.open = None;
+        ring.raw.take()
+    }
+}
+
+/// A virtqueue, and its lock, which is held.
+pub struct VirtqueueGuard<'a, T: Token> {
+    ring: lock::Guard<'a, Ring, IrqSave>,
+    _token: PhantomData<fn() -> T>,
+}
+
+impl<T: Token> VirtqueueGuard<'_, T> {
+    /// Adds a token, whose memory `describe` adds to a chain: `virtqueue_add_sgs()`.
     ///
-    /// The device sees it after the next notification, or sooner.
-    ///
-    /// Any context. On error the token is given back.
+    /// The device sees the buffer after the next notification, or sooner. On error the token comes
+    /// back.
     #[inline]
     pub fn add(
         &mut self,
         token: T,
         describe: impl for<'a> FnOnce(&'a T, &mut Chain<'a>),
     ) -> Result<(), (T, AddError)> {
-        let Some(raw) = self.raw.filter(|_| !self.stopped) else {
+        let Some(raw) = self.ring.open else {
             return Err((token, AddError::Gone));
         };
 
-        // From here on it is dropped only if it could not be added.
+        // The virtqueue owns the token from here on, unless adding fails.
         let token = ManuallyDrop::new(token);
-        let mut chain = Chain::new();
+        let mut storage = Storage::new();
+        let mut chain = Chain::new::<T>(&token, &mut storage);
         describe(&token, &mut chain);
 
-        let added = &mut self.added;
+        if !chain.is_valid() {
+            return Err((ManuallyDrop::into_inner(token), AddError::Invalid));
+        }
 
-        chain.with_scatterlists(|lists, readable, writable| {
-            // SAFETY: `token` is not used again after this. The chain still borrows from it, but
-            // `Token` promises that the memory stays where it is.
-            let data = unsafe { ptr::read(&*token) }.into_raw();
+        let (lists, readable, writable) = chain.as_raw();
 
-            // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held because
-            // `self` is borrowed exclusively. `lists` has `readable + writable` terminated
-            // scatterlists, of memory that is valid for as long as the token is on the virtqueue.
-            let err = unsafe {
-                bindings::virtqueue_add_sgs(
-                    raw.as_ptr(),
-                    lists.as_mut_ptr(),
-                    readable as c_uint,
-                    writable as c_uint,
-                    data.as_ptr(),
-                    kernel::bindings::GFP_ATOMIC,
-                )
-            };
+        // SAFETY: `token` is not used after this. The chain still borrows its memory, which `Token`
+        // promises to leave in place.
+        let data = unsafe { ptr::read(&*token) }.into_raw();
 
-            if err == 0 {
-                *added = added.wrapping_add(1);
-                return Ok(());
-            }
+        // SAFETY: By the type invariant `raw` is a live virtqueue, and its lock is held. `lists`
+        // has `readable + writable` terminated scatterlists, whose memory is valid while the token
+        // is on the virtqueue.
+        let err = unsafe {
+            bindings::virtqueue_add_sgs(
+                raw.as_ptr(),
+                lists,
+                readable,
+                writable,
+                data.as_ptr(),
+                kernel::bindings::GFP_ATOMIC,
+            )
+        };
 
-            // SAFETY: The buffer was not added, so `data` comes from `into_raw` just above and from
-            // nowhere else.
-            let token = unsafe { T::from_raw(data) };
+        if err == 0 {
+            self.ring.added = self.ring.added.wrapping_add(1);
+            return Ok(());
+        }
 
-            // SAFETY: By the type invariant `raw` is a live virtqueue.
-            let broken = unsafe { bindings::virtqueue_is_broken(raw.as_ptr()) };
+        // SAFETY: `data` comes from `into_raw` above, and was not added, so it is converted back
+        // once.
+        let token = unsafe { T::from_raw(data) };
 
-            Err((token, Self::add_error(err, broken)))
-        })
+        // SAFETY: By the type invariant `raw` is a live virtqueue.
+        let broken = unsafe { bindings::virtqueue_is_broken(raw.as_ptr()) };
+
+        Err((token, Self::add_error(err, broken)))
     }
 
-    /// Tells what `virtqueue_add_sgs()` meant with an error of a virtqueue that is or is not broken.
-    ///
-    /// A packed ring answers `-EIO` to a mapping that fails as well as when it is broken.
+    /// Returns the reason for an error of `virtqueue_add_sgs()`. `broken` is the state of the
+    /// virtqueue: a packed ring returns `-EIO` both if it is broken and if the mapping fails.
     #[cold]
     fn add_error(err: c_int, broken: bool) -> AddError {
         if broken {
@@ -184,119 +251,142 @@ impl<T: Token> Virtqueue<T> {
         }
     }
 
-    /// Returns a token that the device has used, and how many bytes the device says it has
-    /// written, which is not to be trusted.
+    /// Returns a token that the device has used, and the number of bytes that the device claims to
+    /// have written, which must not be trusted: `virtqueue_get_buf()`.
     #[inline]
-    pub fn take_used(&mut self) -> Option<(T, u32)> {
-        let raw = self.raw?;
+    pub fn get_buf(&mut self) -> Option<(T, u32)> {
+        let raw = self.ring.raw?;
         let mut len: c_uint = 0;
 
-        // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held because
-        // `self` is borrowed exclusively.
+        // SAFETY: By the type invariant `raw` is a live virtqueue, and its lock is held.
         let data = unsafe { bindings::virtqueue_get_buf(raw.as_ptr(), &mut len) };
 
         let data = NonNull::new(data)?;
 
-        self.taken = self.taken.wrapping_add(1);
+        self.ring.taken = self.ring.taken.wrapping_add(1);
 
-        // SAFETY: By the type invariant `data` comes from `T::into_raw`. The virtio core keeps it in
-        // memory of the driver, clears it when it hands it out, and checks the identifier by which
-        // the device names it.
+        // SAFETY: By the type invariant `data` comes from `T::into_raw`. It is converted back once:
+        // the virtio core keeps it where the device cannot write, checks the identifier that the
+        // device has written, and clears the entry when it returns it.
         Some((unsafe { T::from_raw(data) }, len))
     }
 
-    /// Returns how many buffers were taken back since the virtqueue was first made.
-    pub fn taken(&self) -> u64 {
-        self.taken
-    }
-
-    /// Returns how many buffers are on it.
-    pub fn in_flight(&self) -> u64 {
-        self.added.wrapping_sub(self.taken)
-    }
-
-    /// Asks the device not to interrupt when it uses buffers. It is a hint.
+    /// Hands all tokens that the device has used to `take`, as [`Self::get_buf`] returns them, but
+    /// without the number of bytes that the device claims to have written. Returns how many.
     #[inline]
-    pub fn disable_interrupts(&mut self) {
-        if let Some(raw) = self.raw {
-            // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held.
+    pub fn take_used(&mut self, mut take: impl FnMut(T)) -> u32 {
+        let mut count: u32 = 0;
+
+        if let Some(raw) = self.ring.raw {
+            let mut len: c_uint = 0;
+            // SAFETY: By the type invariant `raw` is a live virtqueue, and its lock is held.
+            let mut next = || unsafe { bindings::virtqueue_get_buf(raw.as_ptr(), &mut len) };
+
+            while let Some(data) = NonNull::new(next()) {
+                count = count.wrapping_add(1);
+                // SAFETY: As in `get_buf`.
+                take(unsafe { T::from_raw(data) });
+            }
+        }
+        self.ring.taken = self.ring.taken.wrapping_add(count.into());
+        count
+    }
+
+    /// Returns how many buffers were taken back since [`Virtqueue::new`].
+    pub fn taken(&self) -> u64 {
+        self.ring.taken
+    }
+
+    /// Returns how many buffers are on the virtqueue.
+    pub fn in_flight(&self) -> u64 {
+        self.ring.added.wrapping_sub(self.ring.taken)
+    }
+
+    /// Asks the device not to interrupt when it uses buffers, as a hint: `virtqueue_disable_cb()`.
+    #[inline]
+    pub fn disable_cb(&mut self) {
+        if let Some(raw) = self.ring.raw {
+            // SAFETY: By the type invariant `raw` is a live virtqueue, and its lock is held.
             unsafe { bindings::virtqueue_disable_cb(raw.as_ptr()) };
         }
     }
 
-    /// Asks the device to interrupt again. Returns false if it has used more buffers meanwhile,
-    /// for which no interrupt might come.
+    /// Asks the device to interrupt again: `virtqueue_enable_cb()`. Returns false if it has used
+    /// buffers since, for which no interrupt might come.
     #[inline]
     #[must_use]
-    pub fn enable_interrupts(&mut self) -> bool {
-        self.raw.is_none_or(|raw| {
-            // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held.
+    pub fn enable_cb(&mut self) -> bool {
+        self.ring.raw.is_none_or(|raw| {
+            // SAFETY: By the type invariant `raw` is a live virtqueue, and its lock is held.
             unsafe { bindings::virtqueue_enable_cb(raw.as_ptr()) }
         })
     }
 
-    /// Finds out whether the device has to be notified of what was added since the last time.
+    /// Prepares the notification of the device about what was added since the last one, if it wants
+    /// one: `virtqueue_kick_prepare()`.
     ///
-    /// The notification itself is [`Notify::send`], which does not need the lock, and is better
-    /// done without it.
+    /// [`Notify::send`] sends it, which does not need the lock, and should be called without it: it
+    /// may exit to the hypervisor.
     #[inline]
-    pub fn prepare_notify<'rcu>(&mut self, _rcu: &'rcu rcu::Guard) -> Notify<'rcu> {
-        let wanted = self.raw.filter(|raw| {
-            // SAFETY: By the type invariant `raw` is a live virtqueue, and the lock is held because
-            // `self` is borrowed exclusively.
-            !self.stopped && unsafe { bindings::virtqueue_kick_prepare(raw.as_ptr()) }
+    pub fn kick_prepare<'rcu>(&mut self, _rcu: impl Into<RcuSection<'rcu>>) -> Notify<'rcu> {
+        let wanted = self.ring.open.filter(|raw| {
+            // SAFETY: By the type invariant `raw` is a live virtqueue, and its lock is held.
+            unsafe { bindings::virtqueue_kick_prepare(raw.as_ptr()) }
         });
 
-        // INVARIANT: The virtqueue is live now, so it is until an RCU grace period has passed, for
-        // which `_rcu` is in the way.
+        // INVARIANT: The virtqueue is live and not stopped. It stays live for `'rcu`: between its
+        // stop and its deletion an RCU grace period passes, which `_rcu` holds off.
         Notify(wanted, PhantomData)
     }
 
-    /// Makes a notification whether or not the device has asked for one: it may have missed one.
-    pub fn notify_again<'rcu>(&mut self, rcu: &'rcu rcu::Guard) -> Notify<'rcu> {
-        // Only for what it does besides.
-        let _ = self.prepare_notify(rcu);
+    /// Prepares a notification whether or not the device wants one, as it may have missed one.
+    pub fn notify_again<'rcu>(&mut self, rcu: impl Into<RcuSection<'rcu>>) -> Notify<'rcu> {
+        // For its side effects: the memory barrier before a notification, and the count of what was
+        // added since the last one.
+        let _ = self.kick_prepare(rcu);
 
-        // INVARIANT: As in `prepare_notify`.
-        Notify(self.raw.filter(|_| !self.stopped), PhantomData)
+        // INVARIANT: As in `kick_prepare`.
+        Notify(self.ring.open, PhantomData)
     }
 
-    /// Returns whether the virtqueue is there: it is not while the device is being reset, and after it
-    /// was for good.
+    /// Returns whether there is a C virtqueue: not while the device is being reset, and not after
+    /// it was reset for good.
     pub fn is_present(&self) -> bool {
-        self.raw.is_some()
+        self.ring.raw.is_some()
     }
 
-    /// Returns how many descriptors the ring has; 0 if the virtqueue is gone.
-    pub fn size(&self) -> u32 {
-        self.raw.map_or(0, |raw| {
+    /// Returns how many descriptors the ring has, or 0 without a C virtqueue:
+    /// `virtqueue_get_vring_size()`.
+    pub fn vring_size(&self) -> u32 {
+        self.ring.raw.map_or(0, |raw| {
             // SAFETY: By the type invariant `raw` is a live virtqueue.
             unsafe { bindings::virtqueue_get_vring_size(raw.as_ptr()) }
         })
     }
 
-    /// Returns whether the virtqueue is broken: the device has violated the protocol, and only a
-    /// reset helps.
+    /// Returns whether the virtqueue is broken: the device has violated the protocol, or is gone,
+    /// and nothing can be added before a reset. False for a virtqueue that is stopped.
     pub fn is_broken(&self) -> bool {
-        self.raw.filter(|_| !self.stopped).is_some_and(|raw| {
+        self.ring.open.is_some_and(|raw| {
             // SAFETY: By the type invariant `raw` is a live virtqueue.
             unsafe { bindings::virtqueue_is_broken(raw.as_ptr()) }
         })
     }
 }
 
-/// Takes a token off a C virtqueue that the device has not used.
+/// Returns a token that the device has not used, and detaches it from a C virtqueue:
+/// `virtqueue_detach_unused_buf()`.
 ///
 /// # Safety
 ///
-/// `raw` must be a live virtqueue of tokens of type `T` that nobody else uses, and the device must
-/// have been reset, so that it does not touch the memory any more.
-pub(super) unsafe fn take_unused<T: Token>(raw: NonNull<bindings::virtqueue>) -> Option<T> {
-    // SAFETY: By the safety requirements of this function.
+/// `raw` must be a live virtqueue of tokens of type `T` that no other thread uses, and the device
+/// must have been reset, so that it does not access the memory any more.
+pub(super) unsafe fn detach_unused_buf<T: Token>(raw: NonNull<bindings::virtqueue>) -> Option<T> {
+    // SAFETY: The caller guarantees that `raw` is live, and that no other thread uses it.
     let data = unsafe { bindings::virtqueue_detach_unused_buf(raw.as_ptr()) };
 
-    // SAFETY: The buffers of the virtqueue come from `T::into_raw`, and the call above has taken
-    // this one off.
+    // SAFETY: The caller guarantees that the buffers come from `T::into_raw`. The call above has
+    // detached this one, so it is converted back once.
     NonNull::new(data).map(|data| unsafe { T::from_raw(data) })
 }
 
@@ -304,19 +394,19 @@ pub(super) unsafe fn take_unused<T: Token>(raw: NonNull<bindings::virtqueue>) ->
 ///
 /// # Invariants
 ///
-/// The virtqueue, if there, is live for `'rcu`.
+/// The virtqueue, if not `None`, is live for `'rcu`.
 #[must_use = "the device does not know of the buffers until it is notified"]
 pub struct Notify<'rcu>(
     Option<NonNull<bindings::virtqueue>>,
-    PhantomData<&'rcu rcu::Guard>,
+    PhantomData<RcuSection<'rcu>>,
 );
 
 impl Notify<'_> {
-    /// Notifies the device, if it asked for it. Any context.
+    /// Sends the notification, if there is one: `virtqueue_notify()`. Any context.
     #[inline]
     pub fn send(self) {
         if let Some(raw) = self.0 {
-            // A failure marks the virtqueue broken, which the next use of it finds.
+            // If it fails, the virtqueue is broken, which its next use reports.
             //
             // SAFETY: By the type invariant `raw` is a live virtqueue.
             let _ = unsafe { bindings::virtqueue_notify(raw.as_ptr()) };

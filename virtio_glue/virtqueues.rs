@@ -1,39 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All virtqueues of a device, which come and go together.
+//! The set of all virtqueues of a device, which are created and deleted together.
+//!
+//! A driver cannot make a [`Virtqueues`]. The adapter makes one before the probe, and deletes the
+//! virtqueues for good after the device is unbound, or after a failed probe. So a device never has
+//! two sets, a driver cannot leave virtqueues behind, and its references to a set that is retired
+//! do nothing.
+//!
+//! # Misuse that does not compile
+//!
+//! In `examples/virtio_rng/misuse/`: a second set, and a set that is retired by the driver (E0624).
 //!
 //! C header: [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)
 
 use super::{
     bindings,
-    lock::wait_for_rcu,
-    virtqueue::take_unused,
-    worker::{
-        Continuation,
-        Continue, //
+    handler::{
+        AnyHandler,
+        Place, //
     },
+    interrupts::InterruptLine,
     Device,
-    Locked,
-    Token,
-    Virtqueue, //
+    Handlers,
+    Rest, //
 };
-use core::{
-    pin::Pin,
-    ptr::{
-        self,
-        NonNull, //
-    },
+use crate::kernel_glue::wait_for_rcu;
+use core::ptr::{
+    self,
+    NonNull, //
 };
 use kernel::{
-    device,
     error::to_result,
     ffi::c_uint,
     new_mutex,
     prelude::*,
     sync::{
         aref::ARef,
-        Arc,
-        Mutex, //
+        rcu,
+        Mutex,
+        SetOnce, //
     },
     time::{
         delay::fsleep,
@@ -41,216 +46,108 @@ use kernel::{
     },
 };
 
-/// How long to wait for memory before the virtqueues of a device that is in use are made again, in
-/// milliseconds.
-const PAUSES: [i64; 3] = [50, 500, 2_000];
+/// The delays before each new attempt to create virtqueues when memory is short, in milliseconds.
+const RETRY_DELAYS_MS: [i64; 3] = [50, 500, 2_000];
 
-/// An object that has a virtqueue and knows what to do when the device has used buffers of it.
-pub trait Handler: Send + Sync {
-    /// What its buffers are.
-    type Token: Token;
-
-    /// Returns its virtqueue. It must be the same each time.
-    fn virtqueue(&self) -> &Locked<Virtqueue<Self::Token>>;
-
-    /// Returns its name, for the log and `/proc/interrupts`.
-    fn name(&self) -> &'static CStr;
-
-    /// Returns whether it has an interrupt. A virtqueue without one is polled.
-    fn has_interrupt(&self) -> bool;
-
-    /// Called when the device says that it has used buffers, in hard interrupt context, and to go on
-    /// after that, in softirq context. The device can say so when it has not, and at any rate.
-    ///
-    /// Others may let the device use more meanwhile, so this must not go on for ever. Returns whether it
-    /// has left something, for which no interrupt comes: then it is called again, in softirq context.
-    fn used(&self) -> Rest;
-
-    /// Called for each buffer that the device had not used when it was reset for good.
-    ///
-    /// Process context. The device does not touch the buffer's memory any more.
-    fn unused(&self, token: Self::Token);
-}
-
-/// Whether a [`Handler`] has left used buffers on its virtqueue.
+/// The presence of C virtqueues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub enum Rest {
-    /// It has not. If the device uses more, an interrupt comes.
-    None,
-    /// It may have.
-    More,
+enum Presence {
+    /// There are none.
+    Absent,
+    /// There are some.
+    Live,
+    /// There are none, and will be none.
+    Retired,
 }
 
-/// [`Handler`] without the type of its token.
-///
-/// # Safety
-///
-/// `take` must give back what was given to `give`.
-unsafe trait Slot: Send + Sync {
-    fn name(&self) -> &'static CStr;
-    fn has_interrupt(&self) -> bool;
-    fn used(&self) -> Rest;
-
-    /// # Safety
-    ///
-    /// As for [`Virtqueue::install`].
-    unsafe fn give(&self, raw: NonNull<bindings::virtqueue>);
-
-    fn start(&self);
-
-    fn stop(&self);
-
-    fn is_broken(&self) -> bool;
-
-    fn is_present(&self) -> bool;
-
-    fn take(&self) -> Option<NonNull<bindings::virtqueue>>;
-
-    /// # Safety
-    ///
-    /// As for [`take_unused`]; `raw` must come from `take` of the same object.
-    unsafe fn drain(&self, raw: NonNull<bindings::virtqueue>);
+/// The interrupt line of the device's PCI function.
+enum Line {
+    /// It is not held.
+    Free,
+    /// It is held.
+    Held(#[expect(dead_code, reason = "it is only dropped")] InterruptLine),
+    /// It is not held, and cannot be: the function is being reset, or the device was retired.
+    Barred,
 }
-
-// SAFETY: `take` returns what `give` has put under the lock.
-unsafe impl<H: Handler> Slot for H {
-    fn name(&self) -> &'static CStr {
-        Handler::name(self)
-    }
-
-    fn has_interrupt(&self) -> bool {
-        Handler::has_interrupt(self)
-    }
-
-    fn used(&self) -> Rest {
-        Handler::used(self)
-    }
-
-    unsafe fn give(&self, raw: NonNull<bindings::virtqueue>) {
-        // SAFETY: By the safety requirements of this function.
-        unsafe { self.virtqueue().lock().install(raw) };
-    }
-
-    fn start(&self) {
-        self.virtqueue().lock().start();
-    }
-
-    fn stop(&self) {
-        self.virtqueue().lock().stop();
-    }
-
-    fn is_broken(&self) -> bool {
-        self.virtqueue().lock().is_broken()
-    }
-
-    fn is_present(&self) -> bool {
-        self.virtqueue().lock().is_present()
-    }
-
-    fn take(&self) -> Option<NonNull<bindings::virtqueue>> {
-        self.virtqueue().lock().uninstall()
-    }
-
-    unsafe fn drain(&self, raw: NonNull<bindings::virtqueue>) {
-        // SAFETY: By the safety requirements of this function.
-        while let Some(token) = unsafe { take_unused::<H::Token>(raw) } {
-            self.unused(token);
-        }
-    }
-}
-
-impl Continue for Arc<dyn Slot> {
-    fn go_on(&self) -> bool {
-        self.used() == Rest::More
-    }
-}
-
-/// A slot, and what goes on in softirq context with what its interrupts have left.
-type Place = Pin<KBox<Continuation<Arc<dyn Slot>>>>;
 
 /// All virtqueues of a device, in the order of their index.
 ///
 /// # Invariants
 ///
-/// - While `live` is true, the device has C virtqueues, each given to the slot at the same index, and
-///   the device's `priv` points to this object. Otherwise it has none, and no callback comes.
-/// - It is pinned: it can only be made in place. `slots` never changes.
-#[pin_data(PinnedDrop)]
+/// - While `presence` is `Live`, the device has C virtqueues, each installed in the handler at the
+///   same index, whose callback it has if it interrupts, and `priv` of the device points to the
+///   list in `places`. Otherwise it has none, and no callback runs.
+/// - The device is bound to its driver until `presence` is `Retired`.
+/// - It is pinned: only an initialiser makes one. `places` never changes once it is set.
+#[pin_data]
 pub struct Virtqueues {
     dev: ARef<Device>,
-    slots: KVec<Place>,
+    places: SetOnce<KVec<Place>>,
     #[pin]
-    live: Mutex<bool>,
-}
-
-// SAFETY: The slots are `Send` and `Sync`, and the rest is protected by `live`.
-unsafe impl Send for Virtqueues {}
-
-// SAFETY: As above.
-unsafe impl Sync for Virtqueues {}
-
-/// A list of handlers, for [`Virtqueues::new`].
-#[derive(Default)]
-pub struct Handlers(KVec<Place>);
-
-impl Handlers {
-    /// Makes an empty list.
-    pub fn new() -> Self {
-        Self(KVec::new())
-    }
-
-    /// Adds the handler of the next virtqueue.
-    pub fn push<H: Handler + 'static>(&mut self, handler: Arc<H>) -> Result {
-        let slot: Arc<dyn Slot> = handler;
-        let place = KBox::pin_init(Continuation::new(slot), GFP_KERNEL)?;
-
-        Ok(self.0.push(place, GFP_KERNEL)?)
-    }
+    presence: Mutex<Presence>,
+    #[pin]
+    line: Mutex<Line>,
 }
 
 impl Virtqueues {
-    /// Returns the slots, in the order of their index.
-    fn slots(&self) -> impl Iterator<Item = &Arc<dyn Slot>> {
-        self.slots.iter().map(|place| &place.task)
-    }
-
-    /// Makes the set of a device's virtqueues, none of which is live.
-    pub fn new(dev: ARef<Device>, handlers: Handlers) -> impl PinInit<Self> {
-        // INVARIANT: There are no virtqueues.
+    /// Makes an initialiser for the set of virtqueues of a device that has none.
+    ///
+    /// # Safety
+    ///
+    /// Until [`Virtqueues::retire`] is called, the device must be bound, must have no other set,
+    /// and nothing else may use its `priv`.
+    pub(super) unsafe fn new(dev: ARef<Device>) -> impl PinInit<Self> {
+        // INVARIANT: The device has no virtqueues, and the caller guarantees that it is bound.
         pin_init!(Self {
             dev,
-            slots: handlers.0,
-            live <- new_mutex!(false),
+            places: SetOnce::new(),
+            presence <- new_mutex!(Presence::Absent),
+            line <- new_mutex!(Line::Free),
         })
     }
 
-    /// Creates the first `count` virtqueues, or all if there are fewer. Nothing can be added to them
-    /// until they are started. `pre_vectors` is how many at the start have interrupts that are not
-    /// to be spread over the CPUs.
-    ///
-    /// Process context.
-    pub fn create(&self, dev: &Device<device::Bound>, count: usize, pre_vectors: u32) -> Result {
-        let mut live = self.live.lock();
+    /// Returns the places of the handlers, in the order of their index.
+    fn places(&self) -> &[Place] {
+        self.places.as_ref().map_or(&[], |places| places)
+    }
 
-        if *live || !ptr::eq(dev.as_raw(), self.dev.as_raw()) {
-            return Err(EINVAL);
+    /// Returns the handlers, in the order of their index.
+    fn handlers(&self) -> impl Iterator<Item = &dyn AnyHandler> {
+        self.places().iter().map(|place| &*place.task)
+    }
+
+    /// Sets the handlers of the virtqueues, in the order of their index. Fails with [`EBUSY`] the
+    /// second time.
+    pub fn assign(&self, handlers: Handlers) -> Result {
+        self.places.populate(handlers.0).then_some(()).ok_or(EBUSY)
+    }
+
+    /// Creates the virtqueues of the first `count` handlers, or of all if there are fewer:
+    /// `virtio_find_vqs()`. Nothing can be added to them before [`Virtqueues::start`]. The
+    /// interrupts of the first `pre_vectors` are not spread over the CPUs.
+    ///
+    /// Process context. Fails with [`EBUSY`] if there are virtqueues, and with [`ENODEV`] after the
+    /// device was unbound.
+    pub fn create(&self, count: usize, pre_vectors: u32) -> Result {
+        let mut presence = self.presence.lock();
+
+        match *presence {
+            Presence::Absent => {}
+            Presence::Live => return Err(EBUSY),
+            Presence::Retired => return Err(ENODEV),
         }
 
-        let count = self.slots.len().min(count);
+        let places = self.places.as_ref().ok_or(EINVAL)?;
+        let count = places.len().min(count);
         let mut raw: KVec<*mut bindings::virtqueue> =
             KVec::from_elem(ptr::null_mut(), count, GFP_KERNEL)?;
         let mut infos: KVec<bindings::virtqueue_info> = KVec::with_capacity(count, GFP_KERNEL)?;
 
-        for slot in self.slots().take(count) {
+        for handler in self.handlers().take(count) {
             infos.push(
                 bindings::virtqueue_info {
-                    name: slot.name().as_char_ptr(),
-                    callback: if slot.has_interrupt() {
-                        Some(Self::used_callback)
-                    } else {
-                        None
-                    },
+                    name: handler.name().as_char_ptr(),
+                    callback: handler.has_interrupt().then(|| handler.used_callback()),
                     ctx: false,
                 },
                 GFP_KERNEL,
@@ -261,32 +158,49 @@ impl Virtqueues {
             pre_vectors,
             ..pin_init::zeroed()
         };
+        let nvqs = c_uint::try_from(count)?;
 
-        // A callback may come as soon as the virtqueues exist, and finds the slots by this.
+        // Before the virtqueues exist, whose callbacks find the handlers by it.
         //
-        // SAFETY: The device is valid, bound to this driver, and `priv` is the driver's to use.
-        unsafe { (*dev.as_raw()).priv_ = ptr::from_ref(self).cast_mut().cast() };
+        // SAFETY: By the type invariant the device is bound, and by the requirements of `new` only
+        // this uses its `priv`.
+        unsafe { (*self.dev.as_raw()).priv_ = ptr::from_ref(places).cast_mut().cast() };
 
-        // SAFETY: The device is valid, and `raw` and `infos` have `count` entries each.
+        // SAFETY: By the type invariant the device is bound. It has no virtqueues. `raw` and
+        // `infos` have `nvqs` entries each.
         let result = to_result(unsafe {
             bindings::virtio_helper_find_vqs(
-                dev.as_raw(),
-                c_uint::try_from(count)?,
+                self.dev.as_raw(),
+                nvqs,
                 raw.as_mut_ptr(),
                 infos.as_mut_ptr(),
                 &mut affinity,
             )
         });
 
-        // INVARIANT: On success each slot gets its own virtqueue, and `live` becomes true. Else
-        // `virtio_find_vqs()` has deleted what it had made.
+        // The callback of a virtqueue finds its handler by the index, which the transports count
+        // as the entries are.
+        let is_other = |(position, raw): (usize, &*mut bindings::virtqueue)| {
+            // SAFETY: On success each entry is a live virtqueue, or null.
+            unsafe { raw.as_ref() }.is_some_and(|raw| raw.index as usize != position)
+        };
+
+        if result.is_ok() && raw.iter().enumerate().any(is_other) {
+            // SAFETY: The device is bound, and nothing uses its virtqueues yet.
+            unsafe { self.del_vqs() };
+            return Err(EINVAL);
+        }
+
+        // INVARIANT: On success each handler gets the virtqueue of its index, and `presence`
+        // becomes `Live`. Otherwise `virtio_find_vqs()` has deleted what it had created.
         if result.is_ok() {
-            *live = true;
-            for (slot, raw) in self.slots().zip(&raw) {
+            *presence = Presence::Live;
+            for (handler, raw) in self.handlers().zip(&raw) {
                 if let Some(raw) = NonNull::new(*raw) {
-                    // SAFETY: `raw` was created just now, and is only given to this slot. It is
-                    // deleted by `delete`, which takes it away first.
-                    unsafe { slot.give(raw) };
+                    // SAFETY: `raw` is new, so it is live and empty, and only this handler gets it.
+                    // Only `delete_under` deletes it, after the stop, a grace period, and
+                    // `uninstall`.
+                    unsafe { handler.install(raw) };
                 }
             }
         }
@@ -294,142 +208,197 @@ impl Virtqueues {
         result
     }
 
-    /// Does what `create` does for a device that was reset and is needed: if memory is short, tries
-    /// again a few times, after [`PAUSES`].
+    /// Like [`Virtqueues::create`], but retries on [`ENOMEM`], after [`RETRY_DELAYS_MS`]: a failure
+    /// after a reset may lose the root disk.
     ///
     /// Process context.
-    pub fn create_again(
-        &self,
-        dev: &Device<device::Bound>,
-        count: usize,
-        pre_vectors: u32,
-    ) -> Result {
-        for pause in PAUSES {
-            match self.create(dev, count, pre_vectors) {
-                Err(error) if error == ENOMEM => fsleep(Delta::from_millis(pause)),
+    pub fn create_again(&self, count: usize, pre_vectors: u32) -> Result {
+        for delay in RETRY_DELAYS_MS {
+            match self.create(count, pre_vectors) {
+                Err(error) if error == ENOMEM => fsleep(Delta::from_millis(delay)),
                 result => return result,
             }
         }
-        self.create(dev, count, pre_vectors)
+        self.create(count, pre_vectors)
     }
 
-    /// Sets `DRIVER_OK`, and allows to add to the virtqueues.
+    /// Sets `DRIVER_OK`, and starts the virtqueues. Does nothing if there are none.
     ///
-    /// A device must not be notified before `DRIVER_OK`, so nobody gets to do it.
+    /// The device must not be notified before `DRIVER_OK`, so nothing can be added before this.
     ///
     /// Process context.
-    pub fn start(&self, dev: &Device<device::Bound>) {
-        dev.ready();
-        for slot in self.slots() {
-            slot.start();
+    pub fn start(&self) {
+        let presence = self.presence.lock();
+
+        if *presence == Presence::Live {
+            // SAFETY: By the type invariant the device is bound.
+            unsafe { self.dev.ready_raw() };
+            for handler in self.handlers() {
+                handler.start();
+            }
         }
     }
 
-    /// Returns whether the device was taken away without notice, or somebody has said so: what the
-    /// transport finds missing, it marks as broken with all its virtqueues.
+    /// Returns whether the device was unplugged without notice: its status shows it, or the
+    /// transport has noticed it and marked all virtqueues broken.
     ///
     /// Process context.
     pub fn are_lost(&self) -> bool {
-        let live = self.live.lock();
+        let presence = self.presence.lock();
 
-        // A device that came back from a reset with fewer queues has slots without a virtqueue.
-        let mut present = self.slots().filter(|slot| slot.is_present()).peekable();
+        // After a reset to fewer queues, some handlers have no virtqueue.
+        let mut present = self
+            .handlers()
+            .filter(|handler| handler.is_present())
+            .peekable();
 
-        *live
-            && (self.dev.is_gone()
-                || present.peek().is_some() && present.all(|slot| slot.is_broken()))
+        // SAFETY: By the type invariant the device is bound.
+        let is_gone = || unsafe { self.dev.is_gone_raw() };
+
+        *presence == Presence::Live
+            && (is_gone() || present.peek().is_some() && present.all(|handler| handler.is_broken()))
     }
 
-    /// Returns whether any virtqueue is broken: the device has violated its protocol, and only a reset
-    /// helps.
+    /// Returns whether any virtqueue is broken: the device has violated its protocol, and nothing
+    /// can be added before a reset.
     ///
     /// Process context.
     pub fn is_any_broken(&self) -> bool {
-        self.slots().any(|slot| slot.is_broken())
+        self.handlers().any(|handler| handler.is_broken())
     }
 
-    /// Resets the device, unless it is gone, hands what it had not used to [`Handler::unused`], and
-    /// deletes the virtqueues. Does nothing if there are none.
+    /// Returns whether the device has asked for a reset (`DEVICE_NEEDS_RESET`). False without
+    /// virtqueues, and for a device that is gone.
     ///
-    /// Process context. When it returns no callback runs and none will.
-    pub fn delete(&self) {
-        let mut live = self.live.lock();
+    /// Process context.
+    pub fn needs_reset(&self) -> bool {
+        let presence = self.presence.lock();
 
-        if !*live {
-            return;
-        }
-
-        // A device may get stuck when it is notified after it was reset: see to it that nobody
-        // does, and wait for those who still hold a `Notify`.
-        for slot in self.slots() {
-            slot.stop();
-        }
-        wait_for_rcu();
-
-        // After this the device does not touch memory any more, and no callback runs.
-        if self.dev.is_gone() {
-            // SAFETY: The device is valid, and it is still bound to this driver, because its
-            // virtqueues exist.
-            unsafe {
-                bindings::virtio_break_device(self.dev.as_raw());
-                bindings::virtio_helper_synchronize_cbs(self.dev.as_raw());
-            }
-        } else {
-            // SAFETY: As above.
-            unsafe { bindings::virtio_reset_device(self.dev.as_raw()) };
-        }
-
-        for place in &self.slots {
-            let slot = &place.task;
-
-            place.cancel();
-            // What it has used up to the reset counts as used.
-            while slot.used() == Rest::More {}
-
-            if let Some(raw) = slot.take() {
-                // SAFETY: `raw` was taken from the slot under its lock, so nobody else uses it, and
-                // the device was reset.
-                unsafe { slot.drain(raw) };
-            }
-        }
-
-        // SAFETY: The device is valid, every transport has `del_vqs`, and no slot has a virtqueue.
-        unsafe {
-            if let Some(del_vqs) = (*(*self.dev.as_raw()).config).del_vqs {
-                del_vqs(self.dev.as_raw());
-            }
-            (*self.dev.as_raw()).priv_ = ptr::null_mut();
-        }
-
-        // INVARIANT: The virtqueues are gone, and so are their callbacks.
-        *live = false;
+        // SAFETY: By the type invariant the device is bound.
+        *presence == Presence::Live && unsafe { self.dev.needs_reset_raw() }
     }
 
-    /// Called when a virtqueue has used buffers, or when the device says so.
+    /// Allocates the interrupt line of the device's PCI function, if it can, and keeps it, so that
+    /// the virtqueues can use it when no vectors are free. `name` is for `/proc/interrupts`.
+    ///
+    /// Process context.
+    pub fn hold_line(&self, name: &'static CStr) {
+        let presence = self.presence.lock();
+        let mut line = self.line.lock();
+
+        if let (Presence::Absent | Presence::Live, Line::Free) = (&*presence, &*line) {
+            // SAFETY: By the type invariant the device is bound. `retire` drops the line before it
+            // is unbound, and `bar_line` before the transport resets the function.
+            if let Ok(held) = unsafe { InterruptLine::hold(&self.dev, name) } {
+                *line = Line::Held(held);
+            }
+        }
+    }
+
+    /// Frees the interrupt line, and lets nobody have it until [`Self::unbar_line`]: the PCI core
+    /// may free the interrupt when the transport resets the function.
+    ///
+    /// Process context.
+    pub(super) fn bar_line(&self) {
+        *self.line.lock() = Line::Barred;
+    }
+
+    /// Lets the driver have the interrupt line again.
+    ///
+    /// Process context.
+    pub(super) fn unbar_line(&self) {
+        let mut line = self.line.lock();
+
+        if let Line::Barred = *line {
+            *line = Line::Free;
+        }
+    }
+
+    /// Resets the device, unless it is gone, hands the buffers that it had not used to
+    /// [`Handler::detach_unused`](super::Handler::detach_unused), and deletes the virtqueues. Does
+    /// nothing if there are none.
+    ///
+    /// Process context. When this returns, no callback runs, and none will before
+    /// [`Virtqueues::create`].
+    pub fn delete(&self) {
+        self.delete_under(&mut self.presence.lock());
+    }
+
+    /// Deletes the virtqueues for good. From here on this does not use the device.
+    ///
+    /// Process context.
+    pub(super) fn retire(&self) {
+        let mut presence = self.presence.lock();
+
+        self.delete_under(&mut presence);
+        *presence = Presence::Retired;
+        self.bar_line();
+    }
+
+    /// Deletes the C virtqueues: `del_vqs` of `struct virtio_config_ops`.
     ///
     /// # Safety
     ///
-    /// Called by the virtio core only, with a live virtqueue that `create` made.
-    unsafe extern "C" fn used_callback(vq: *mut bindings::virtqueue) {
-        // SAFETY: By the safety requirements of this function `vq` is live, so its device is valid,
-        // and by the type invariant its `priv` points to the `Virtqueues` that made it.
-        let this = unsafe { &*(*(*vq).vdev).priv_.cast::<Self>() };
+    /// The device must be bound, and nothing may use its virtqueues any more.
+    unsafe fn del_vqs(&self) {
+        let dev = self.dev.as_raw();
 
-        // SAFETY: `vq` is live.
-        let index = unsafe { (*vq).index };
-
-        if let Some(place) = this.slots.get(index as usize) {
-            if place.task.used() == Rest::More {
-                place.schedule();
+        // SAFETY: The caller guarantees both. No callback runs after this that would use `priv`.
+        unsafe {
+            if let Some(del_vqs) = (*(*dev).config).del_vqs {
+                del_vqs(dev);
             }
+            (*dev).priv_ = ptr::null_mut();
         }
     }
-}
 
-#[pinned_drop]
-impl PinnedDrop for Virtqueues {
-    fn drop(self: Pin<&mut Self>) {
-        // A probe that fails after the virtqueues were created gets here with them live.
-        self.delete();
+    /// Does the work of [`Virtqueues::delete`], with the lock of `presence` held.
+    fn delete_under(&self, presence: &mut Presence) {
+        if *presence != Presence::Live {
+            return;
+        }
+
+        // Some devices hang if they are notified after a reset. So no new notification is prepared,
+        // and those that are (`Notify`) are waited for.
+        for handler in self.handlers() {
+            handler.stop();
+        }
+        wait_for_rcu();
+
+        // After this the device does not access memory any more, and no callback runs.
+        //
+        // SAFETY: By the type invariant the device is bound.
+        unsafe {
+            if self.dev.is_gone_raw() {
+                bindings::virtio_break_device(self.dev.as_raw());
+                bindings::virtio_helper_synchronize_cbs(self.dev.as_raw());
+            } else {
+                bindings::virtio_reset_device(self.dev.as_raw());
+            }
+        }
+
+        for place in self.places() {
+            let handler = &place.task;
+
+            place.cancel();
+            // The buffers that the device has used before the reset are handled as used.
+            while handler.callback((&rcu::read_lock()).into()) == Rest::More {}
+
+            if let Some(raw) = handler.uninstall() {
+                // SAFETY: `raw` comes from `uninstall`, so no other thread uses it, and the device
+                // was reset.
+                unsafe { handler.drain(raw) };
+            }
+        }
+
+        // SAFETY: By the type invariant the device is bound, and no handler uses a virtqueue any
+        // more.
+        unsafe { self.del_vqs() };
+
+        // INVARIANT: The device has no virtqueues, and no callback runs.
+        *presence = Presence::Absent;
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;

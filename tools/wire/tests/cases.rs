@@ -2,14 +2,17 @@
 
 //! Devices, users and answers that are worth a test of their own.
 
-use virtio_scsi_wire::{
-    events::wire::{Event, Report, PRESET},
-    queues::{
-        limits::{Adjustments, Config, DeviceLimits, Layout, Platform, RingLimits, Settings},
-        response::{function_done, whereabouts, Outcome, Whereabouts},
-        states::{Answer, Cause, State, Step},
-        wire::{Address, ByteOrder},
-    },
+use virtio_scsi_wire::protocol::{
+    address::Address,
+    adjustments::Adjustments,
+    byte_order::ByteOrder,
+    command::Layout,
+    config::Config,
+    event::{Event, EventInfo, PRESET},
+    limits::{Limits, Platform, Rings},
+    response::{function_done, Outcome, QueryAnswer},
+    settings::Settings,
+    states::{Answer, Cause, State, Step},
 };
 
 /// A configuration that is as a device would have it.
@@ -38,6 +41,11 @@ fn system(queues: u32) -> Platform {
         queues,
         mapping: u64::MAX,
     }
+}
+
+/// Request queues whose smallest has so many descriptors.
+fn ring(size: u32, indirect: bool) -> Rings {
+    Rings { size, indirect }
 }
 
 #[test]
@@ -87,15 +95,15 @@ fn every_edge_of_the_table_of_states() {
 }
 
 #[test]
-fn a_query_says_where_a_command_is() {
+fn an_answer_to_query_task() {
     for code in 0..=u8::MAX {
         let expected = match code {
-            10 => Whereabouts::Held,
+            10 => QueryAnswer::Held,
             // Complete; no such target; no such logical unit.
-            0 | 3 | 12 => Whereabouts::NotHeld,
-            _ => Whereabouts::Untold,
+            0 | 3 | 12 => QueryAnswer::NotHeld,
+            _ => QueryAnswer::Refused,
         };
-        assert_eq!(whereabouts(code), expected, "{code}");
+        assert_eq!(QueryAnswer::of(code), expected, "{code}");
     }
 }
 
@@ -111,7 +119,7 @@ fn a_command_is_no_larger_than_what_can_be_mapped() {
     ] {
         let mut adjustments = Adjustments::default();
         let platform = Platform { queues: 1, mapping };
-        let limits = DeviceLimits::new(&ORDINARY, &UNSET, platform, &mut adjustments).unwrap();
+        let limits = Limits::new(&ORDINARY, &UNSET, platform, &mut adjustments).unwrap();
 
         assert_eq!((limits.sectors, limits.segment_len), (sectors, segment_len));
         assert!(adjustments.is_empty());
@@ -125,10 +133,10 @@ fn the_block_layer_is_told_of_no_less_than_64_kib() {
         max_sectors: 8,
         ..ORDINARY
     };
-    let limits = DeviceLimits::new(&config, &UNSET, system(1), &mut adjustments).unwrap();
+    let limits = Limits::new(&config, &UNSET, system(1), &mut adjustments).unwrap();
 
     assert_eq!(limits.sectors, 128);
-    assert_eq!(adjustments.to_string(), "max_sectors 8 as 128");
+    assert_eq!(adjustments.to_string(), "max_sectors 8 -> 128");
 }
 
 #[test]
@@ -142,8 +150,10 @@ fn formats_that_devices_may_not_use_are_no_addresses() {
 #[test]
 fn an_ordinary_device_is_taken_as_it_is() {
     let mut adjustments = Adjustments::default();
-    let limits = DeviceLimits::new(&ORDINARY, &UNSET, system(8), &mut adjustments).unwrap();
-    let ring = RingLimits::new(&limits, 128, true, false, &mut adjustments).unwrap();
+    let limits = Limits::new(&ORDINARY, &UNSET, system(8), &mut adjustments).unwrap();
+    let limits = limits
+        .fit(Layout::WANTED, ring(128, true), &mut adjustments)
+        .unwrap();
 
     assert_eq!((limits.interrupt_queues, limits.polled_queues), (4, 0));
     assert_eq!(
@@ -152,9 +162,9 @@ fn an_ordinary_device_is_taken_as_it_is() {
     );
     assert_eq!(
         (
-            ring.segments,
-            ring.commands_per_queue,
-            ring.commands_per_lun
+            limits.segments,
+            limits.commands_per_queue,
+            limits.commands_per_lun
         ),
         (126, 128, 128)
     );
@@ -173,13 +183,15 @@ fn odd_values_are_told_by_name() {
         ..ORDINARY
     };
     let mut adjustments = Adjustments::default();
-    let limits = DeviceLimits::new(&config, &UNSET, system(1), &mut adjustments).unwrap();
-    RingLimits::new(&limits, 4, false, false, &mut adjustments).unwrap();
+    let limits = Limits::new(&config, &UNSET, system(1), &mut adjustments).unwrap();
+    limits
+        .fit(Layout::WANTED, ring(4, false), &mut adjustments)
+        .unwrap();
 
     assert_eq!(
         adjustments.to_string(),
-        "num_queues 0 as 1, seg_max 65536 as 65535, cmd_per_lun 0 as 1, max_target 256 as 255, \
-         max_lun 4294967295 as 16383, max_sectors 0 as 65535, seg_max 65535 as 2"
+        "num_queues 0 -> 1, seg_max 65536 -> 65535, cmd_per_lun 0 -> 1, max_target 256 -> 255, \
+         max_lun 4294967295 -> 16383, max_sectors 0 -> 65535, seg_max 65535 -> 2"
     );
 }
 
@@ -203,7 +215,7 @@ fn what_cannot_be_served_is_refused_by_name() {
             "event_info_size is 257: ",
         ),
     ] {
-        let refusal = DeviceLimits::new(&config, &UNSET, system(1), &mut adjustments).unwrap_err();
+        let refusal = Limits::new(&config, &UNSET, system(1), &mut adjustments).unwrap_err();
         assert!(refusal.to_string().starts_with(said), "{refusal}");
     }
 }
@@ -319,24 +331,25 @@ fn functions_are_done_only_if_the_device_says_so() {
 #[test]
 fn nothing_written_is_no_event() {
     for order in [ByteOrder::Little, ByteOrder::Big] {
-        let report = Report::decode(order, PRESET);
+        let info = EventInfo::decode(order, PRESET);
 
-        assert_eq!((report.missed, report.event), (false, Event::Unknown));
+        assert_eq!((info.missed, info.event), (false, Event::Unknown));
     }
 }
 
 #[test]
 fn a_device_that_comes_back_with_less_is_refused_by_name() {
     let mut adjustments = Adjustments::default();
-    let before = DeviceLimits::new(&ORDINARY, &UNSET, system(8), &mut adjustments).unwrap();
-    let told = RingLimits::new(&before, 128, true, false, &mut adjustments).unwrap();
     let layout = Layout::new(32, 96, false, &mut adjustments).unwrap();
+    let before = Limits::new(&ORDINARY, &UNSET, system(8), &mut adjustments)
+        .and_then(|limits| limits.fit(layout, ring(128, true), &mut adjustments))
+        .unwrap();
     let check = |config: Config, layout_now, size| {
         let mut adjustments = Adjustments::default();
-        let now = DeviceLimits::new(&config, &UNSET, system(8), &mut adjustments).unwrap();
+        let now = Limits::new(&config, &UNSET, system(8), &mut adjustments).unwrap();
 
         before
-            .still_served(&now, (layout, layout_now), &told, size)
+            .still_served(&now, layout_now, ring(size, true))
             .map_err(|refusal| refusal.field)
     };
 

@@ -16,17 +16,21 @@ mod uapi {
 }
 
 use std::mem::{offset_of, size_of};
-use virtio_scsi_wire::{
-    events::wire::{Event, Report},
-    queues::{
-        limits::offset,
-        response::Response,
-        wire::{
-            Address, ByteOrder, CommandRequest, CommandResponse, NotificationRequest,
-            NotificationResponse, Notifications, Protection, ResponseHeader, TaskManagement,
-            TaskManagementRequest, CDB_MAX, SENSE_WANTED,
-        },
+use virtio_scsi_wire::protocol::{
+    address::Address,
+    byte_order::ByteOrder,
+    command::{
+        padded_cdb, CommandRequest, CommandResponse, Layout, Protection, ResponseHeader, CDB_MAX,
+        SENSE_MAX, SENSE_WANTED,
     },
+    config::offset,
+    control::{
+        NotificationRequest, NotificationRequestKind, NotificationResponse, TaskManagement,
+        TaskManagementRequest,
+    },
+    event::{Event, EventInfo},
+    features,
+    response::{code, Outcome},
 };
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::Little, ByteOrder::Big];
@@ -51,8 +55,8 @@ fn command_request() {
         let lun = [1, 2, 0x40, 3, 0, 0, 0, 0];
         let mut request = CommandRequest::default();
 
-        request.fill(order, lun, 0x0102_0304_0506_0708, None, &cdb);
-        let bytes = request.bytes(false, CDB_MAX);
+        request.fill(order, lun, 0x0102_0304_0506_0708, None, &padded_cdb(&cdb));
+        let bytes = request.bytes(Layout::WANTED);
 
         assert_eq!(bytes.len(), size_of::<uapi::virtio_scsi_cmd_req>());
         assert_eq!(field!(bytes, virtio_scsi_cmd_req.lun), lun);
@@ -82,8 +86,17 @@ fn command_request_with_protection_information() {
         };
         let mut request = CommandRequest::default();
 
-        request.fill(order, lun, 0x0102_0304_0506_0708, Some(protection), &cdb);
-        let bytes = request.bytes(true, CDB_MAX);
+        request.fill(
+            order,
+            lun,
+            0x0102_0304_0506_0708,
+            Some(protection),
+            &padded_cdb(&cdb),
+        );
+        let bytes = request.bytes(Layout {
+            protection: true,
+            ..Layout::WANTED
+        });
 
         assert_eq!(bytes.len(), size_of::<uapi::virtio_scsi_cmd_req_pi>());
         assert_eq!(field!(bytes, virtio_scsi_cmd_req_pi.lun), lun);
@@ -120,10 +133,10 @@ fn a_short_cdb_leaves_nothing_of_the_one_before() {
         [1, 0, 0x40, 0, 0, 0, 0, 0],
         7,
         None,
-        &[0x12, 1, 2, 3, 4, 5],
+        &padded_cdb(&[0x12, 1, 2, 3, 4, 5]),
     );
 
-    let bytes = request.bytes(false, CDB_MAX);
+    let bytes = request.bytes(Layout::WANTED);
     assert_eq!(&bytes[..8], [1, 0, 0x40, 0, 0, 0, 0, 0]);
     assert_eq!(&bytes[8..16], 7_u64.to_le_bytes());
     assert_eq!(&bytes[16..19], [0; 3]);
@@ -139,7 +152,12 @@ fn command_response() {
         ResponseHeader::SIZE,
         offset_of!(uapi::virtio_scsi_cmd_resp, sense)
     );
-    assert_eq!(ResponseHeader::SIZE, offset_of!(CommandResponse, sense));
+    assert_eq!(Layout::WANTED.cdb_size as usize, CDB_MAX);
+    assert_eq!(Layout::WANTED.sense_size as u32, SENSE_WANTED);
+    assert_eq!(
+        size_of::<CommandResponse>(),
+        offset_of!(uapi::virtio_scsi_cmd_resp, sense) + SENSE_MAX
+    );
     assert!(size_of::<CommandResponse>() >= size_of::<uapi::virtio_scsi_cmd_resp>());
 
     for order in ORDERS {
@@ -168,7 +186,6 @@ fn command_response() {
             ResponseHeader {
                 sense_len: 0x11223344,
                 residual: 0x55667788,
-                status_qualifier: 0x99aa,
                 status: 0xbb,
                 response: 0xcc,
             }
@@ -181,11 +198,34 @@ fn nothing_written_is_no_response() {
     for order in ORDERS {
         let header = ResponseHeader::decode(order, ResponseHeader::PRESET);
 
-        assert_eq!(Response::from_code(header.response), None);
+        assert_eq!(
+            Outcome::of_command(header.response, true),
+            Outcome::Violation
+        );
         assert_eq!(
             (header.sense_len, header.residual, header.status),
             (0, 0, 0)
         );
+    }
+}
+
+#[test]
+fn success_is_nothing_but_zeroes() {
+    let qualifier = offset_of!(uapi::virtio_scsi_cmd_resp, status_qualifier);
+
+    assert!(ResponseHeader::is_success(&[0; ResponseHeader::SIZE]));
+    assert!(!ResponseHeader::is_success(&ResponseHeader::PRESET));
+    for offset in 0..ResponseHeader::SIZE {
+        for bit in 0..8 {
+            let mut bytes = [0; ResponseHeader::SIZE];
+
+            bytes[offset] = 1 << bit;
+            assert_eq!(
+                ResponseHeader::is_success(&bytes),
+                (qualifier..qualifier + 2).contains(&offset),
+                "bit {bit} of byte {offset}"
+            );
+        }
     }
 }
 
@@ -235,8 +275,11 @@ fn task_management() {
 fn notifications() {
     for order in ORDERS {
         for (what, code) in [
-            (Notifications::Query, uapi::VIRTIO_SCSI_T_AN_QUERY),
-            (Notifications::Subscribe, uapi::VIRTIO_SCSI_T_AN_SUBSCRIBE),
+            (NotificationRequestKind::Query, uapi::VIRTIO_SCSI_T_AN_QUERY),
+            (
+                NotificationRequestKind::Subscribe,
+                uapi::VIRTIO_SCSI_T_AN_SUBSCRIBE,
+            ),
         ] {
             let lun = [1, 9, 0x40, 8, 0, 0, 0, 0];
             let mut request = NotificationRequest::default();
@@ -287,7 +330,6 @@ fn configuration_space() {
         EVENT_INFO_SIZE event_info_size,
         SENSE_SIZE sense_size,
         CDB_SIZE cdb_size,
-        MAX_CHANNEL max_channel,
         MAX_TARGET max_target,
         MAX_LUN max_lun,
     }
@@ -299,35 +341,36 @@ fn configuration_space() {
 
 #[test]
 fn response_codes() {
-    for (code, response) in [
-        (uapi::VIRTIO_SCSI_S_OK, Response::Ok),
-        (uapi::VIRTIO_SCSI_S_OVERRUN, Response::Overrun),
-        (uapi::VIRTIO_SCSI_S_ABORTED, Response::Aborted),
-        (uapi::VIRTIO_SCSI_S_BAD_TARGET, Response::BadTarget),
-        (uapi::VIRTIO_SCSI_S_RESET, Response::Reset),
-        (uapi::VIRTIO_SCSI_S_BUSY, Response::Busy),
-        (
-            uapi::VIRTIO_SCSI_S_TRANSPORT_FAILURE,
-            Response::TransportFailure,
-        ),
-        (uapi::VIRTIO_SCSI_S_TARGET_FAILURE, Response::TargetFailure),
-        (uapi::VIRTIO_SCSI_S_NEXUS_FAILURE, Response::NexusFailure),
-        (uapi::VIRTIO_SCSI_S_FAILURE, Response::Failure),
-        (
-            uapi::VIRTIO_SCSI_S_FUNCTION_SUCCEEDED,
-            Response::FunctionSucceeded,
-        ),
-        (
-            uapi::VIRTIO_SCSI_S_FUNCTION_REJECTED,
-            Response::FunctionRejected,
-        ),
-        (uapi::VIRTIO_SCSI_S_INCORRECT_LUN, Response::IncorrectLun),
-    ] {
-        assert_eq!(Response::from_code(code as u8), Some(response));
+    macro_rules! same {
+        ($($ours:ident $theirs:ident,)*) => {
+            $(assert_eq!(u32::from(code::$ours), uapi::$theirs);)*
+        };
+    }
+    same! {
+        OK VIRTIO_SCSI_S_OK,
+        OVERRUN VIRTIO_SCSI_S_OVERRUN,
+        ABORTED VIRTIO_SCSI_S_ABORTED,
+        BAD_TARGET VIRTIO_SCSI_S_BAD_TARGET,
+        RESET VIRTIO_SCSI_S_RESET,
+        BUSY VIRTIO_SCSI_S_BUSY,
+        TRANSPORT_FAILURE VIRTIO_SCSI_S_TRANSPORT_FAILURE,
+        TARGET_FAILURE VIRTIO_SCSI_S_TARGET_FAILURE,
+        NEXUS_FAILURE VIRTIO_SCSI_S_NEXUS_FAILURE,
+        FAILURE VIRTIO_SCSI_S_FAILURE,
+        FUNCTION_SUCCEEDED VIRTIO_SCSI_S_FUNCTION_SUCCEEDED,
+        FUNCTION_REJECTED VIRTIO_SCSI_S_FUNCTION_REJECTED,
+        INCORRECT_LUN VIRTIO_SCSI_S_INCORRECT_LUN,
     }
     for code in 13..=255 {
-        assert_eq!(Response::from_code(code), None);
+        assert_eq!(Outcome::of_command(code, false), Outcome::Violation);
     }
+}
+
+#[test]
+fn feature_bits() {
+    assert_eq!(features::VIRTIO_SCSI_F_HOTPLUG, uapi::VIRTIO_SCSI_F_HOTPLUG);
+    assert_eq!(features::VIRTIO_SCSI_F_CHANGE, uapi::VIRTIO_SCSI_F_CHANGE);
+    assert_eq!(features::VIRTIO_SCSI_F_T10_PI, uapi::VIRTIO_SCSI_F_T10_PI);
 }
 
 #[test]
@@ -336,7 +379,7 @@ fn events() {
 
     for order in ORDERS {
         for (event, reason, expected) in [
-            (uapi::VIRTIO_SCSI_T_NO_EVENT, 0, Event::Nothing),
+            (uapi::VIRTIO_SCSI_T_NO_EVENT, 0, Event::NoEvent),
             (
                 uapi::VIRTIO_SCSI_T_TRANSPORT_RESET,
                 uapi::VIRTIO_SCSI_EVT_RESET_HARD,
@@ -355,12 +398,19 @@ fn events() {
             (
                 uapi::VIRTIO_SCSI_T_ASYNC_NOTIFY,
                 16,
-                Event::Notification(address, 16),
+                Event::AsyncNotify {
+                    address,
+                    events: 16,
+                },
             ),
             (
                 uapi::VIRTIO_SCSI_T_PARAM_CHANGE,
                 0x092a,
-                Event::Changed(address, 0x2a, 0x09),
+                Event::ParameterChange {
+                    address,
+                    asc: 0x2a,
+                    ascq: 0x09,
+                },
             ),
         ] {
             for missed in [0, uapi::VIRTIO_SCSI_T_EVENTS_MISSED] {
@@ -383,8 +433,8 @@ fn events() {
                 );
 
                 assert_eq!(
-                    Report::decode(order, bytes),
-                    Report {
+                    EventInfo::decode(order, bytes),
+                    EventInfo {
                         missed: missed != 0,
                         event: expected,
                     }

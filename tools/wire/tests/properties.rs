@@ -3,15 +3,15 @@
 //! What has to hold for anything that a device, a user or the midlayer can come up with.
 
 use proptest::prelude::*;
-use virtio_scsi_wire::{
-    events::wire::Report,
-    queues::{
-        limits::{
-            Adjustments, Config, DeviceLimits, Layout, Platform, RingLimits, Settings, EVENT_SIZE,
-            EVENT_SIZE_MAX, SECTORS_MIN, SECTORS_TOLD_MIN,
-        },
-        wire::{Address, ByteOrder, CommandRequest, Protection, LUN_FLAT, LUN_MAX},
-    },
+use virtio_scsi_wire::protocol::{
+    address::{Address, LUN_FLAT, LUN_MAX},
+    adjustments::Adjustments,
+    byte_order::ByteOrder,
+    command::{padded_cdb, CommandRequest, Layout, Protection},
+    config::Config,
+    event::EventInfo,
+    limits::{Limits, Platform, Rings, EVENT_SIZE, EVENT_SIZE_MAX, SECTORS_MIN, SECTORS_TOLD_MIN},
+    settings::Settings,
 };
 
 /// Numbers among which the odd ones are frequent.
@@ -39,7 +39,15 @@ prop_compose! {
         max_target in any::<u16>(),
         max_lun in number(),
     ) -> Config {
-        Config { num_queues, seg_max, max_sectors, cmd_per_lun, event_info_size, max_target, max_lun }
+        Config {
+            num_queues,
+            seg_max,
+            max_sectors,
+            cmd_per_lun,
+            event_info_size,
+            max_target,
+            max_lun,
+        }
     }
 }
 
@@ -75,7 +83,9 @@ proptest! {
     ) {
         let mut adjustments = Adjustments::default();
 
-        let Ok(limits) = DeviceLimits::new(&config, &settings, Platform { queues: cpus, mapping }, &mut adjustments) else {
+        let platform = Platform { queues: cpus, mapping };
+
+        let Ok(limits) = Limits::new(&config, &settings, platform, &mut adjustments) else {
             prop_assert!(
                 (1..SECTORS_MIN).contains(&config.max_sectors)
                     || config.event_info_size > EVENT_SIZE_MAX
@@ -83,7 +93,8 @@ proptest! {
             return Ok(());
         };
 
-        let queues = limits.interrupt_queues + limits.polled_queues;
+        let queues = limits.request_queues();
+        prop_assert_eq!(queues, limits.interrupt_queues + limits.polled_queues);
         prop_assert!(limits.interrupt_queues >= 1);
         prop_assert!(queues <= config.num_queues.max(1));
         prop_assert!(queues <= cpus.max(1));
@@ -107,7 +118,9 @@ proptest! {
         prop_assert!((EVENT_SIZE..=EVENT_SIZE_MAX).contains(&limits.event_size));
         prop_assert!(limits.event_size >= config.event_info_size);
 
-        match RingLimits::new(&limits, size, indirect, protection, &mut adjustments) {
+        let layout = Layout { protection, ..Layout::WANTED };
+
+        match limits.fit(layout, Rings { size, indirect }, &mut adjustments) {
             Ok(ring) => {
                 // Header, response and all segments fit in the ring.
                 let lists = if ring.protection { 2 } else { 1 };
@@ -121,6 +134,15 @@ proptest! {
                 prop_assert!((1..=size).contains(&ring.commands_per_queue));
                 prop_assert!((1..=limits.commands_per_lun).contains(&ring.commands_per_lun));
                 prop_assert!(u32::from(ring.commands_per_lun) <= ring.commands_per_queue);
+                prop_assert_eq!(ring.layout, layout);
+
+                // The same device comes back from a reset, and one with a ring that is too short
+                // for any command.
+                let short = Rings { size: 2, indirect };
+                let same = Rings { size, indirect };
+
+                prop_assert_eq!(ring.still_served(&limits, layout, same), Ok(()));
+                prop_assert!(ring.still_served(&limits, layout, short).is_err());
             }
             Err(refusal) => {
                 let said = refusal.to_string();
@@ -193,7 +215,7 @@ proptest! {
         let order = if little { ByteOrder::Little } else { ByteOrder::Big };
         let high = if little { bytes[3] } else { bytes[0] };
 
-        prop_assert_eq!(Report::decode(order, bytes).missed, high & 0x80 != 0);
+        prop_assert_eq!(EventInfo::decode(order, bytes).missed, high & 0x80 != 0);
     }
 
     #[test]
@@ -205,13 +227,23 @@ proptest! {
         let mut request = CommandRequest::default();
 
         let protection = with_protection.then(Protection::default);
-        let header = if with_protection { CommandRequest::HEADER_PI } else { CommandRequest::HEADER };
+        let header = if with_protection {
+            CommandRequest::HEADER_PI
+        } else {
+            CommandRequest::HEADER
+        };
 
-        request.fill(ByteOrder::Little, [0; 8], 0, protection, &cdb);
-        prop_assert_eq!(request.bytes(with_protection, size).len(), header + size);
+        let layout = Layout {
+            cdb_size: u8::try_from(size).unwrap(),
+            protection: with_protection,
+            ..Layout::WANTED
+        };
+
+        request.fill(ByteOrder::Little, [0; 8], 0, protection, &padded_cdb(&cdb));
+        prop_assert_eq!(request.bytes(layout).len(), header + size);
 
         let len = cdb.len().min(size);
-        let sent = &request.bytes(with_protection, size)[header..];
+        let sent = &request.bytes(layout)[header..];
         prop_assert_eq!(&sent[..len], &cdb[..len]);
         prop_assert!(sent[len..].iter().all(|byte| *byte == 0) || cdb.len() > len);
     }

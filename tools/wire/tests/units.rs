@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What logical units say of themselves: sense data, INQUIRY data, and what tells one unit from another.
+//! What logical units say of themselves: sense data, INQUIRY data, and what tells one unit from
+//! another.
 
 use proptest::prelude::*;
-use virtio_scsi_wire::{
-    events::vpd::{has_page, is_list_plausible, Identity, Page, Presence},
-    queues::sense::{SenseCode, SENSE_HEAD},
+use virtio_scsi_wire::protocol::{
+    cdb::is_media_change,
+    report_luns::{List, LIST_LEN, REPORT_LUNS},
+    sense::{SenseCode, SENSE_HEAD},
+    vpd::{has_page, is_list_plausible, is_unit, Identity, Page, Presence},
 };
 
 /// A page with a header that says how long it is.
@@ -92,7 +95,8 @@ fn the_first_byte_of_inquiry_data() {
         (0x00, 0x3f, Presence::Gone),
         // A disk that this way does not reach for now.
         (0x00, 0x20, Presence::Away),
-        // One that the midlayer knows as not connected, and that is now, gets its driver when it is found anew.
+        // One that the midlayer knows as not connected, and that is now, gets its driver when it is
+        // found anew.
         (0x20, 0x00, Presence::Other),
         (0x20, 0x20, Presence::Same),
         (0x25, 0x20, Presence::Other),
@@ -100,6 +104,22 @@ fn the_first_byte_of_inquiry_data() {
     ] {
         assert_eq!(Presence::of(kept, now), presence, "{kept:#x} {now:#x}");
     }
+}
+
+#[test]
+fn media_events() {
+    let data = |code| [0, 6, 4, 0x10, code, 2, 0, 0];
+
+    // New media, media removal and media changed, whatever the reserved bits are.
+    for code in [2, 3, 4, 0xf2] {
+        assert!(is_media_change(&data(code)), "{code:#x}");
+    }
+    // No change, eject request, background format completed and restarted.
+    for code in [0, 1, 5, 6, 0x20] {
+        assert!(!is_media_change(&data(code)), "{code:#x}");
+    }
+    assert!(!is_media_change(&data(2)[..4]));
+    assert!(!is_media_change(&[]));
 }
 
 #[test]
@@ -266,6 +286,84 @@ proptest! {
             codes.dedup();
 
             prop_assert!(body.len() <= 256 && body.len() - codes.len() <= 8);
+        }
+    }
+}
+
+/// The data of REPORT LUNS: a length in bytes and the entries.
+fn luns(len: u32, entries: &[[u8; 8]]) -> Vec<u8> {
+    [&len.to_be_bytes()[..], &[0; 4], &entries.concat()].concat()
+}
+
+/// The units of a list, and whether there are more.
+fn listed(data: &[u8]) -> Option<(Vec<u64>, bool)> {
+    List::decode(data).map(|list| (list.luns().collect(), list.is_cut_off()))
+}
+
+#[test]
+fn logical_units_are_listed_as_the_midlayer_numbers_them() {
+    let entries = [
+        [0; 8],
+        [0, 255, 0, 0, 0, 0, 0, 0],
+        [0x40, 5, 0, 0, 0, 0, 0, 0],
+        [0x7f, 0xff, 0, 0, 0, 0, 0, 0],
+        // Not flat, as LIO lists them.
+        [1, 44, 0, 0, 0, 0, 0, 0],
+        // The third format, a well known unit, two levels.
+        [0x80, 1, 0, 0, 0, 0, 0, 0],
+        [0xc1, 1, 0, 0, 0, 0, 0, 0],
+        [0, 3, 0, 4, 0, 0, 0, 0],
+        [0, 2, 0, 0, 0, 0, 0, 0],
+    ];
+
+    assert_eq!(
+        listed(&luns(72, &entries)),
+        Some((vec![0, 255, 0x4005, 0x7fff, 300, 2], false))
+    );
+    assert_eq!(
+        u32::from_be_bytes(REPORT_LUNS[6..10].try_into().unwrap()) as usize,
+        LIST_LEN
+    );
+}
+
+#[test]
+fn a_list_of_logical_units_ends_with_the_data_and_with_its_length() {
+    let entries = [[0, 1, 0, 0, 0, 0, 0, 0], [0, 2, 0, 0, 0, 0, 0, 0]];
+
+    assert_eq!(listed(&luns(0, &entries)), Some((vec![], false)));
+    assert_eq!(listed(&luns(8, &entries)), Some((vec![1], false)));
+    assert_eq!(listed(&luns(15, &entries)), Some((vec![1], false)));
+    // More than there is, but not more than there was room for.
+    assert_eq!(listed(&luns(1_016, &entries)), Some((vec![1, 2], false)));
+    assert_eq!(listed(&luns(1_017, &entries)), Some((vec![1, 2], true)));
+    assert_eq!(listed(&luns(u32::MAX, &entries)), Some((vec![1, 2], true)));
+    assert_eq!(listed(&luns(16, &entries)[..23]), Some((vec![1], false)));
+    assert_eq!(listed(&luns(16, &[])[..7]), None);
+}
+
+#[test]
+fn a_logical_unit_is_there_unless_it_says_that_it_is_not() {
+    for (first, there) in [
+        (0, true),
+        (5, true),
+        (0x1f, true),
+        (0x20, true),
+        (0x3f, false),
+        (0x60, false),
+        (0x7f, false),
+    ] {
+        assert_eq!(is_unit(first), there, "{first:#x}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_list_or_none(data in proptest::collection::vec(any::<u8>(), 0..1100)) {
+        if let Some(list) = List::decode(&data) {
+            prop_assert!(list.luns().count() <= data.len() / 8);
+            prop_assert!(list.luns().all(|lun| lun <= 0x7fff));
+        } else {
+            prop_assert!(data.len() < 8);
         }
     }
 }

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The SCSI initiator port: each entry of the midlayer, passed on to the request queues or to
+//! recovery.
+
+use crate::{
+    events::Events,
+    kernel_glue::RcuSection,
+    queues::{
+        Cmnd,
+        CommandPdu,
+        OwnedCmnd,
+        RequestQueues,
+        Unit, //
+    },
+    recovery::Recovery,
+    scsi_glue::{
+        Busy,
+        DeviceEvent,
+        Driver,
+        EhResult,
+        Lengths,
+        QueueMap,
+        TimeoutAction, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The events of any logical unit that user space gets. The midlayer suppresses them by default.
+const UNIT_EVENTS: [DeviceEvent; 6] = [
+    DeviceEvent::InquiryChange,
+    DeviceEvent::CapacityChange,
+    DeviceEvent::SoftThreshold,
+    DeviceEvent::ModeParameterChange,
+    DeviceEvent::LunChange,
+    DeviceEvent::AccessStateChange,
+];
+
+/// A SCSI initiator port.
+pub struct Initiator {
+    queues: Arc<RequestQueues>,
+    recovery: Arc<Recovery>,
+    events: Arc<Events>,
+}
+
+impl Initiator {
+    /// The number of interrupts before those of the request queues: controlq and eventq.
+    pub const OTHER_INTERRUPTS: u32 = 2;
+
+    /// Makes the initiator port of a device whose virtqueues exist.
+    pub fn new(
+        queues: Arc<RequestQueues>,
+        recovery: Arc<Recovery>,
+        events: Arc<Events>,
+    ) -> Result<Arc<Self>> {
+        let initiator = Self {
+            queues,
+            recovery,
+            events,
+        };
+
+        Ok(Arc::new(initiator, GFP_KERNEL)?)
+    }
+}
+
+#[vtable]
+impl Driver for Initiator {
+    const NAME: &'static CStr = c"Virtio SCSI HBA (Rust)";
+    const PROC_NAME: &'static CStr = c"virtio_scsi_rs";
+    const TRACK_QUEUE_DEPTH: bool = true;
+    // There is no bus that would have to settle.
+    const SKIP_SETTLE_DELAY: bool = true;
+
+    type CommandData = CommandPdu;
+
+    fn lengths(&self) -> Lengths {
+        let layout = self.queues.limits().layout;
+
+        Lengths {
+            request: layout.request_len(),
+            response: layout.response_len(),
+        }
+    }
+
+    #[inline]
+    fn queue_command(
+        &self,
+        queue: u32,
+        command: OwnedCmnd,
+        rcu: RcuSection<'_>,
+    ) -> Result<(), Busy<CommandPdu>> {
+        self.queues.send(queue, command, rcu)
+    }
+
+    fn commit_rqs(&self, queue: u32) {
+        self.queues.commit(queue);
+    }
+
+    fn mq_poll(&self, queue: u32) -> u32 {
+        self.queues.poll(queue)
+    }
+
+    fn map_queues(&self, map: QueueMap<'_>) {
+        // Queues that interrupt serve the CPUs that their interrupt goes to.
+        if map.is_polled() {
+            map.map_queues();
+        } else {
+            map.map_hw_queues(Self::OTHER_INTERRUPTS);
+        }
+    }
+
+    fn sdev_configure(&self, unit: &Unit) -> Result {
+        // For passed-through units the hypervisor reports its own limits in the VPD pages, also for
+        // units whose claimed SPC version would not have them.
+        unit.try_vpd_pages();
+        for event in UNIT_EVENTS {
+            unit.support_event(event);
+        }
+        if unit.is_rom() {
+            unit.support_event(DeviceEvent::MediaChange);
+        }
+
+        self.recovery.forget(unit);
+        self.events.found(&self.recovery, unit);
+        Ok(())
+    }
+
+    fn change_queue_depth(&self, unit: &Unit, depth: u16) -> u16 {
+        depth.min(unit.host_cmd_per_lun())
+    }
+
+    fn eh_timed_out(&self, command: &Cmnd) -> TimeoutAction {
+        self.recovery.timed_out(command)
+    }
+
+    fn eh_should_retry_cmd(&self, command: &Cmnd) -> bool {
+        self.recovery.may_retry(command)
+    }
+
+    fn eh_abort(&self, command: &Cmnd) -> EhResult {
+        self.recovery.abort(command)
+    }
+
+    fn eh_device_reset(&self, command: &Cmnd) -> EhResult {
+        self.recovery.reset_logical_unit(command)
+    }
+
+    fn eh_target_reset(&self, command: &Cmnd) -> EhResult {
+        self.recovery.reset_target(command)
+    }
+
+    fn eh_host_reset(&self, command: &Cmnd) -> EhResult {
+        self.recovery.reset_host(command)
+    }
+}

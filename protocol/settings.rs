@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module parameters that are set when the module is loaded.
+
+/// The values of the parameters. 0 leaves the choice to the driver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How many request queues are polled.
+    pub poll_queues: u32,
+    /// The most request queues to use, polled ones included.
+    pub request_queues: u32,
+    /// The most commands that a logical unit can have in flight.
+    pub queue_depth: u32,
+    /// 1: wait for ever for a command that takes too long. 0: recover it.
+    pub recovery_wait: u32,
+    /// How long the device may take to answer a step of recovery, in seconds.
+    pub recovery_step: u32,
+}
+
+impl Settings {
+    /// The longest that a step of recovery may take, in seconds.
+    pub const RECOVERY_STEP_MAX: u32 = 3600;
+
+    /// How long a step of recovery may take by default, in seconds.
+    pub const RECOVERY_STEP: u32 = 10;
+
+    /// The most commands that the midlayer lets a logical unit have in flight.
+    pub const QUEUE_DEPTH_MAX: u32 = i16::MAX as u32;
+
+    /// The most virtqueues that a device can have, less controlq and eventq.
+    pub const QUEUES_MAX: u32 = u16::MAX as u32 - 2;
+
+    /// Returns why the module must not be loaded with these values, if there is a reason.
+    pub const fn mistake(&self) -> Option<&'static str> {
+        if self.queue_depth > Self::QUEUE_DEPTH_MAX {
+            return Some("queue_depth is more than 32767, the most that the midlayer can do");
+        }
+        if self.request_queues > Self::QUEUES_MAX {
+            return Some("request_queues is more than 65533, the most that a device can have");
+        }
+        if self.poll_queues > Self::QUEUES_MAX {
+            return Some("poll_queues is more than 65533, the most that a device can have");
+        }
+        if self.recovery_wait > 1 {
+            return Some("recovery_wait is neither 0 (recover) nor 1 (wait)");
+        }
+        if self.recovery_step > Self::RECOVERY_STEP_MAX {
+            return Some("recovery_step is more than 3600 seconds");
+        }
+        if self.request_queues != 0 && self.poll_queues >= self.request_queues {
+            return Some(
+                "poll_queues has to be less than request_queues: at least one queue must interrupt",
+            );
+        }
+        None
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Task management functions: sent, counted and logged.
+
+use super::ladder::Recovery;
+use crate::protocol::{
+    address::Address,
+    control::TaskManagement,
+    response, //
+};
+use kernel::{
+    prelude::*,
+    time::Jiffies, //
+};
+
+/// The reply to a task management function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reply {
+    /// A response with this code.
+    Code(u8),
+    /// None within the user's time.
+    None,
+    /// The function could not be sent, or the device was reset meanwhile.
+    NotSent,
+}
+
+impl Recovery {
+    /// Has the device carry out a task management function with effects, and returns whether it
+    /// reports success.
+    ///
+    /// Process context.
+    pub(super) fn task_management(
+        &self,
+        function: TaskManagement,
+        address: Address,
+        tag: u64,
+    ) -> bool {
+        let dev = self.shared().dev();
+        let Address { target, lun } = address;
+
+        if self.shared().may_complain() {
+            dev_info!(dev, "target {} lun {}: {}\n", target, lun, function.name());
+        }
+
+        let reply = self.exchange(function, address, tag);
+        let counters = self.shared().counters().of(function);
+
+        match reply {
+            Reply::Code(code) if response::function_done(code) => return true,
+            Reply::Code(code) => {
+                counters.refused.count();
+                if self.shared().may_complain() {
+                    dev_warn!(
+                        dev,
+                        "target {} lun {}: {} was refused with response {}\n",
+                        target,
+                        lun,
+                        function.name(),
+                        code
+                    );
+                }
+            }
+            Reply::None | Reply::NotSent => {
+                counters.unanswered.count();
+                if self.shared().may_complain() {
+                    dev_warn!(
+                        dev,
+                        "target {} lun {}: {} was not answered\n",
+                        target,
+                        lun,
+                        function.name()
+                    );
+                }
+            }
+        }
+        false
+    }
+
+    /// Sends a task management function, and waits for the reply. Then completes all commands that
+    /// the device has used.
+    ///
+    /// Process context.
+    pub(super) fn exchange(&self, function: TaskManagement, address: Address, tag: u64) -> Reply {
+        let Some(lun) = address.encode() else {
+            return Reply::NotSent;
+        };
+
+        self.shared().counters().of(function).sent.count();
+        let result = self
+            .control()
+            .execute(function, lun, tag, self.policy().step());
+
+        // A device uses the affected commands before it answers the function. But their queues have
+        // other interrupts, which may come later.
+        self.queues().poll_all();
+
+        match result {
+            Ok(code) => Reply::Code(code),
+            // EBUSY: the device has as many functions as it may have, and answers none.
+            Err(error) if error == ETIMEDOUT || error == EBUSY => Reply::None,
+            Err(_) => Reply::NotSent,
+        }
+    }
+
+    /// Has the device abort a command of the driver's own, unless the user wants no aborts. Waits
+    /// for the response up to `timeout` jiffies, and only counts it. Returns whether the device
+    /// takes such functions, as far as is known then.
+    ///
+    /// Process context.
+    pub(super) fn abort_own(&self, lun: [u8; 8], tag: u64, timeout: Jiffies) -> bool {
+        if self.policy().wait {
+            return true;
+        }
+
+        let counters = &self.shared().counters().abort_task;
+
+        counters.sent.count();
+
+        let result = self
+            .control()
+            .execute(TaskManagement::AbortTask, lun, tag, timeout);
+
+        match result {
+            Ok(code) if response::function_done(code) => {}
+            Ok(_) => counters.refused.count(),
+            Err(_) => counters.unanswered.count(),
+        }
+        result.is_ok()
+    }
+}
