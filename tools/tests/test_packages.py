@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The Debian packages: what is in them, and what they do to a system that they are installed in."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from guest import paths
+from support.installed import Installed, make_packages
+
+pytestmark = [pytest.mark.main, pytest.mark.ours("about packages of our module")]
+
+MODULE = "updates/virtio_scsi_rs.ko"
+SELECT = "virtio-scsi-rs-select"
+C_DRIVER = "kernel/drivers/scsi/virtio_scsi.ko"
+
+
+@pytest.fixture(scope="module")
+def stock() -> paths.Kernel:
+    return paths.Kernel.prepared()
+
+
+@pytest.fixture
+def system(tmp_path: Path, stock: paths.Kernel) -> Installed:
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("a user's own toolbox has no mounts of its own")
+    return Installed(tmp_path, stock)
+
+
+def field(package: Path, name: str) -> str:
+    command = ["dpkg-deb", "--field", package, name]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def unpacked(package: Path, folder: Path) -> dict[str, Path]:
+    subprocess.run(["dpkg-deb", "--extract", package, folder], check=True)
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path for name, path in files.items() if not name.startswith("usr/share/doc/")}
+
+
+def test_the_package_of_the_module(packages: list[Path], stock: paths.Kernel, tmp_path: Path) -> None:
+    package, tools = packages
+    assert field(package, "Package") == f"virtio-scsi-rs-modules-{stock.release}"
+    assert field(package, "Architecture") == "amd64"
+    assert field(package, "Depends").split(", ") == [
+        f"linux-image-{stock.release}",
+        f"virtio-scsi-rs-tools (>= {field(tools, 'Version')})",
+    ]
+    files = unpacked(package, tmp_path)
+    # The reasons for what lintian says are the only other file.
+    assert {name for name in files if not name.startswith("usr/share/lintian/")} == {
+        f"usr/lib/modules/{stock.release}/{MODULE}"
+    }
+    module = files[f"usr/lib/modules/{stock.release}/{MODULE}"]
+    assert 100_000 < module.stat().st_size < 900_000
+    assert package.stat().st_size < 300_000
+    said = subprocess.run(["modinfo", module], check=True, capture_output=True, text=True).stdout
+    assert f"vermagic:       {stock.release} " in said
+    assert "alias:          virtio:d00000008v*" in said
+
+
+def test_the_package_of_the_tools(packages: list[Path], tmp_path: Path) -> None:
+    tools = packages[1]
+    assert field(tools, "Package") == "virtio-scsi-rs-tools"
+    assert field(tools, "Architecture") == "all"
+    files = unpacked(tools, tmp_path)
+    assert set(files) == {
+        "usr/sbin/virtio-scsi-rs-select",
+        "usr/lib/modprobe.d/virtio-scsi-rs.conf",
+        "usr/share/initramfs-tools/hooks/virtio-scsi-rs",
+        "usr/lib/dracut/modules.d/90virtio-scsi-rs/module-setup.sh",
+        "usr/share/man/man8/virtio-scsi-rs-select.8.gz",
+    }
+    for name, path in files.items():
+        runs = name.endswith(("select", "hooks/virtio-scsi-rs", "setup.sh"))
+        assert path.stat().st_mode & 0o777 == (0o755 if runs else 0o644), name
+
+
+def test_lintian_has_nothing_to_say(packages: list[Path]) -> None:
+    """What is allowed is in debian/*.lintian-overrides, each with its reason."""
+    changes = next(packages[0].parent.glob("*.changes"))
+    # The version of a release is so short that there is nothing to override.
+    command = ["lintian", "--allow-root", "--display-info", "--pedantic", "--suppress-tags=unused-override"]
+    command += ["--fail-on=warning,info,pedantic", changes]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, ""), result.stdout + result.stderr
+
+
+def test_the_same_commit_gives_the_same_packages(packages: list[Path], tmp_path: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        others = make_packages(tmp_path / "elsewhere", TZ="Asia/Tokyo", LC_ALL="C")
+    finally:
+        os.umask(umask)
+    assert [each.name for each in others] == [each.name for each in packages]
+    for one, other in zip(packages, others, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_nothing_changes_until_something_is_chosen(packages: list[Path], system: Installed) -> None:
+    said = system.install(packages).stdout
+    assert f"{SELECT} rust" in said
+    assert system.out(f"{SELECT} chosen") == "none"
+    assert system.out("modinfo -k $RELEASE -F filename virtio_scsi_rs").endswith(MODULE)
+    # By the alias, as udev does it, the C driver alone is found.
+    loaded = "modprobe --use-blacklist --show-depends -S $RELEASE virtio:d00000008v00001AF4"
+    assert C_DRIVER in system.out(loaded)
+    assert MODULE not in system.out(loaded)
+
+
+def test_the_choice_is_in_an_initramfs_of_initramfs_tools(packages: list[Path], system: Installed) -> None:
+    system.install(packages)
+    for choice in ("rust", "c", "rust"):
+        said = system.out(f"{SELECT} {choice} 2>&1")
+        assert "update-initramfs: Generating" in said
+        assert ("module_blacklist=virtio_scsi_rs" in said) == (choice == "rust")
+        listed = system.initramfs()
+        # Both, so that the other one is there for the way back.
+        assert MODULE in listed
+        assert C_DRIVER in listed
+        assert "etc/modprobe.d/virtio-scsi-rs.conf" in listed
+        assert f"usr/lib/virtio-scsi-rs/chosen-{choice}" in listed
+        state = "has the module, " + ("virtio_scsi_rs" if choice == "rust" else "the C driver, virtio_scsi")
+        assert f"module installed; initramfs: {state}\n" in system.out(f"{SELECT} status") + "\n"
+
+
+def test_the_choice_is_in_an_initramfs_of_dracut(packages: list[Path], system: Installed) -> None:
+    system.install(packages)
+    system.run("rm /usr/sbin/update-initramfs")
+    for choice in ("rust", "c"):
+        assert "dracut: making" in system.out(f"{SELECT} {choice}")
+        listed = system.out("lsinitrd /boot/initrd.img-$RELEASE")
+        assert MODULE in listed
+        assert C_DRIVER in listed
+        assert f"usr/lib/virtio-scsi-rs/chosen-{choice}" in listed
+        rule = system.out("lsinitrd -f etc/modprobe.d/virtio-scsi-rs.conf /boot/initrd.img-$RELEASE")
+        assert ("softdep virtio_scsi pre: virtio_scsi_rs" in rule) == (choice == "rust")
+
+
+def test_a_kernel_without_the_module_is_told_of_and_keeps_the_c_driver(
+    packages: list[Path], system: Installed
+) -> None:
+    system.install(packages[1:])
+    refused = system.run(f"{SELECT} rust", check=False)
+    assert refused.returncode == 1
+    assert "error: no kernel that is installed has the module" in refused.stderr
+    assert "virtio-scsi-rs-modules-" in refused.stderr
+    assert system.out(f"{SELECT} chosen") == "none"
+
+    # As after an upgrade of the kernel: the choice is there, and this kernel has no module.
+    system.install(packages)
+    system.run(f"{SELECT} rust")
+    removed = system.out(f"dpkg --remove {field(packages[0], 'Package')} 2>&1")
+    assert "has no module virtio_scsi_rs and boots with the C driver" in removed
+    listed = system.initramfs()
+    assert C_DRIVER in listed
+    assert MODULE not in listed
+    loaded = "modprobe --use-blacklist --show-depends -S $RELEASE virtio:d00000008v00001AF4"
+    assert C_DRIVER in system.out(loaded)
+
+
+def test_an_initramfs_that_could_not_be_made_is_told_of(packages: list[Path], system: Installed) -> None:
+    system.install(packages)
+    system.run("mv /usr/sbin/mkinitramfs /usr/sbin/away; ln -s /bin/false /usr/sbin/mkinitramfs")
+    failed = system.run(f"{SELECT} rust", check=False)
+    assert failed.returncode == 1
+    assert f"not in the initramfs of: {system.kernel.release}" in failed.stderr
+    assert f"{SELECT} update" in failed.stderr
+    system.run("mv /usr/sbin/away /usr/sbin/mkinitramfs")
+    system.run(f"{SELECT} update")
+    assert "chosen-rust" in system.initramfs()
+
+
+def test_another_kernel_is_refused(packages: list[Path], system: Installed) -> None:
+    system.install(packages[1:])
+    ignored = f"--ignore-depends=linux-image-{system.kernel.release}"
+    result = system.run(
+        f"umount /usr/lib/modules/$RELEASE; dpkg {ignored} --install {packages[0]} 2>&1", check=False
+    )
+    assert result.returncode != 0
+    assert (
+        f"this module is for Debian's kernel {system.kernel.release}, which is not installed" in result.stdout
+    )
+    assert "The running kernel is" in result.stdout
+
+
+def test_nothing_is_left_after_a_purge(packages: list[Path], system: Installed) -> None:
+    system.install(packages)
+    system.run(f"{SELECT} rust")
+    names = " ".join(field(package, "Package") for package in packages)
+    system.run(f"dpkg --purge {names}")
+    assert system.out("ls /etc/modprobe.d /usr/lib/modprobe.d | grep virtio-scsi-rs || :") == ""
+    assert system.out("modinfo -k $RELEASE virtio_scsi_rs 2>&1 || :").endswith("not found.")
+    system.run("update-initramfs -u -k $RELEASE")
+    assert "virtio-scsi-rs" not in system.initramfs()
