@@ -10,32 +10,45 @@ SHELL := /bin/bash
 KERNEL ?= 7.3
 export KERNEL
 
-# With KDIR the module is built in place on that tree, with the machine's own tools. Else everything
-# comes from the toolbox, which is made at first use.
+# With KDIR the module is built in place on that tree, with the machine's own tools. Without it, and without
+# KERNEL=, the running kernel's tree is used if it has what the module needs. Else everything comes from the
+# toolbox, which is made at first use.
 KDIR ?=
+RUNNING_KDIR ?= /lib/modules/$(shell uname -r)/build
+# Not $(MAKE) in a recipe: `make -n` would run that.
+make_again := $(MAKE) --no-print-directory
+choose_kdir = tools/choose-kdir '$(RUNNING_KDIR)' $(if $(filter file,$(origin KERNEL)),,chosen)
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run test test-device test-uml test-x86 compare shell modules modules_install clean rebuild fmt fmt-check clippy lint toolbox
+.PHONY: help run check test test-device test-uml test-x86 compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
+	@echo "make check            lint, clippy, host tests, documentation, one smoke boot: three minutes"
 	@echo "make test             all checks and most tests; TESTS='-k smoke' chooses guest tests"
 	@echo "make test-device      the other tests, with devices that are scripted or slow, twenty minutes"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make compare          build/compare.md: tests with devices that are slow or wrong, the C driver and ours side by side"
+	@echo "make bench            build/bench.md: instructions per read and write, the C driver and ours; CELLS=all: more machines"
+	@echo "make bench-report     docs/benchmark.md: that and locks, memory, scans and times, with plots; an hour, see docs/testing.md"
+	@echo "make bench-draw       docs/benchmark.md again from what was measured"
 	@echo "make shell            a shell in a virtual machine with the module and some disks"
 	@echo
-	@echo "make modules          build/\$$(KERNEL)/virtio_scsi_rs.ko for Debian's stock kernel"
+	@echo "make modules          the module for the running kernel if its build tree serves, else for Debian's stock kernel"
 	@echo "make modules KDIR=... virtio_scsi_rs.ko for any kernel built with CONFIG_RUST=y, with your own tools"
-	@echo "make modules_install KDIR=...   installs it for that kernel (as root)"
+	@echo "make modules KERNEL=7.3         build/7.3/virtio_scsi_rs.ko for Debian's stock kernel, in the toolbox"
+	@echo "make modules_install [KDIR=...] installs it for that kernel, or the running one (as root)"
+	@echo "make deb              build/deb: Debian packages of the module for stock kernels, and of the chooser; KERNELS=7.3: for these"
 	@echo "make rebuild          the module from scratch"
 	@echo "make clean            removes what was built in the clone"
 	@echo
 	@echo "make fmt              formats Rust and Python; fmt-check only looks"
 	@echo "make clippy           clippy over the module; every warning is an error"
 	@echo "make lint             formatting, shellcheck, ruff and the rules of the house"
+	@echo "make doc              rustdoc of all sources, in build/doc; a broken link is an error"
+	@echo "make pictures         the pictures of docs/ from their text"
 	@echo "make toolbox          only makes the toolbox"
 	@echo
 	@echo "KERNEL=7.3 (default) or KERNEL=7.2 chooses the stock kernel. V=1 shows commands."
@@ -43,6 +56,9 @@ help: ## this text
 
 run:
 	@tools/run
+
+check:
+	@SUITE=check tools/test
 
 test:
 	@tools/test $(TESTS)
@@ -54,37 +70,59 @@ test-device:
 test-uml:
 	@for variant in kasan lockdep; do tools/uml-kernel $$variant >/dev/null || exit; done
 	@$(in_toolbox) env UML=$(or $(UML),1) TEST_SECONDS=$(or $(TEST_SECONDS),400) UML_SEED=$(UML_SEED) \
-		UML_SCHEDULES=$(UML_SCHEDULES) python3 -m pytest tools/tests/test_uml*.py $(TESTS)
+		UML_SCHEDULES=$(UML_SCHEDULES) python3 -m pytest -m uml $(TESTS)
 
 # Emulated as well as slowed down by the sanitizers: a part of the tests, one file at a time.
-X86_TESTS ?= sanitized smoke recovery needs_reset lost_device device_faults device_events
-
 test-x86:
 	@tools/x86-kernel
-	@$(in_toolbox) env KERNEL=x86-sanitized python3 -m pytest $(X86_TESTS:%=tools/tests/test_%.py)
+	@$(in_toolbox) env KERNEL=x86-sanitized python3 -m pytest -m x86 $(TESTS)
 
 compare:
 	@$(in_toolbox) tools/compare $(TESTS)
 
+# CELLS=all counts on all machines of tools/bench/cells.py, CELLS=packed,polled on those with one of these in their name.
+bench:
+	@tools/build-module $(KERNEL)
+	@$(in_toolbox) env PYTHONPATH=tools python3 -m bench count '$(CELLS)'
+
+# PARTS, of tools/bench/parts.py, are measured anew, and the other parts are as they were. CELLS chooses machines,
+# UNITS numbers of units, PAIRS how many runs are compared.
+bench-report:
+	@tools/build-module $(KERNEL)
+	@$(in_toolbox) env PYTHONPATH=tools CELLS='$(CELLS)' UNITS='$(UNITS)' PAIRS='$(PAIRS)' \
+		python3 -m bench report $(PARTS)
+
+# The same from what was measured before, as after a change of benchmark-tried.md.
+bench-draw:
+	@$(in_toolbox) env PYTHONPATH=tools python3 -m bench draw
+
 shell:
 	@tools/shell
 
+# KERNELS="7.3 7.2": for these only.
+deb:
+	@tools/deb $(KERNELS)
+
 ifeq ($(KDIR),)
 modules:
-	@tools/build-module $(KERNEL)
+	@kdir=$$($(choose_kdir)) && if [ -n "$$kdir" ]; then \
+		$(make_again) modules KDIR="$$kdir"; else tools/build-module $(KERNEL); fi
 
 modules_install:
-	@echo "error: modules_install needs KDIR=, the build tree of the kernel to install for" >&2
-	@echo "       'make modules' builds for a virtual machine with Debian's stock kernel: copy" >&2
-	@echo "       build/$(KERNEL)/virtio_scsi_rs.ko there and load it with insmod." >&2
-	@false
+	@kdir=$$($(choose_kdir) 2>/dev/null); [ -z "$$kdir" ] || \
+		exec $(make_again) modules_install KDIR="$$kdir"; \
+	echo "error: modules_install needs KDIR=, the build tree of the kernel to install for" >&2; \
+	echo "       The running kernel has none that serves: tools/check-kdir '$(RUNNING_KDIR)' says why." >&2; \
+	echo "       For a virtual machine with Debian's stock kernel: make modules KERNEL=$(KERNEL), copy" >&2; \
+	echo "       build/$(KERNEL)/virtio_scsi_rs.ko there and load it with insmod." >&2; \
+	false
 else
 modules:
 	@tools/check-kdir '$(KDIR)'
-	$(MAKE) -C $(KDIR) M=$(MDIR) modules
+	$(MAKE) -C "$(KDIR)" M="$(MDIR)" modules
 
 modules_install: modules
-	$(MAKE) -C $(KDIR) M=$(MDIR) modules_install
+	$(MAKE) -C "$(KDIR)" M="$(MDIR)" modules_install
 endif
 
 # Kbuild's own clean needs a kernel tree; its leavings in the clone have known names.
@@ -107,6 +145,12 @@ fmt-check lint:
 
 clippy:
 	@tools/build-module $(KERNEL) clippy
+
+doc:
+	@tools/doc $(KERNEL)
+
+pictures:
+	@$(in_toolbox) tools/pictures
 
 toolbox:
 	@tools/toolbox

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What the scripts of tools/ share: messages, the cache's place, locks, steps whose output goes to a
+# Functions that the scripts of tools/ share: messages, the cache's place, locks, steps whose output goes to a
 # log while their progress stays visible, and the check that finds a damaged cache. To be sourced.
 
 set -euo pipefail
@@ -86,4 +86,32 @@ manifest() {
 	shift
 	(cd "$top" && find "${@:-.}" \( -name __pycache__ -o -name '.tmp*' \) -prune -o \
 		-type f -printf '%s %p\n') | LC_ALL=C sort | sha256sum | cut -c1-64
+}
+
+# choose_kernel SERIES: a kernel that modules are built for, as tools/build-module names them. Sets `kernel`, its
+# folder; `release`; `rust_flags`; and `compilers`, words for make.
+# shellcheck disable=SC2034 # for the scripts that source this
+choose_kernel() {
+	case $1 in
+	uml-*)
+		kernel=$("$tools/uml-kernel" "${1#uml-}")
+		release="User-Mode Linux, ${1#uml-}"
+		# The kernel builds Rust position-independent, with relocations its module loader does not know.
+		rust_flags="-Crelocation-model=static -Ccode-model=large"
+		# Its headers add to a null pointer, which clang says of every file.
+		compilers=(ARCH=um LLVM=1 KCFLAGS=-Wno-null-pointer-arithmetic)
+		;;
+	x86-sanitized)
+		kernel=$("$tools/x86-kernel")
+		release=$(cat "$kernel/release")
+		rust_flags=
+		compilers=(LLVM=1)
+		;;
+	*)
+		kernel=$("$tools/kernel-tree" "$1")
+		release=$(cat "$kernel/release")
+		rust_flags=
+		compilers=(CC="$(cat "$kernel/cc")" HOSTCC="$(cat "$kernel/hostcc")")
+		;;
+	esac
 }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * `insmod failfast.ko node=/dev/sda` reads the beginning of a disk in the way of somebody who has another way
- * to it: with REQ_FAILFAST_TRANSPORT, as multipath and RAID do, and no program can. What comes of it is what
- * comes of insmod.
+ * `insmod failfast.ko node=/dev/sda` reads the beginning of a disk with REQ_FAILFAST_TRANSPORT, as multipath
+ * and RAID do, which have another path. No program can set this flag. insmod fails with the error of the read.
  */
 #include <linux/bio.h>
 #include <linux/blkdev.h>

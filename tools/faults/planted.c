@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One fault of each kind that a sanitizer is there to catch: `insmod planted.ko fault=NAME`. A test that
- * finds the kernel's log clean means something only where a fault like these has been seen in it.
+ * One fault of each kind that a sanitizer has to catch: `insmod planted.ko fault=NAME`. That the kernel's log
+ * is clean proves something only if a fault like these was seen in it before.
  */
 #include <linux/cleanup.h>
 #include <linux/delay.h>

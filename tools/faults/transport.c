@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Faults of a virtio transport that no front-end lets a back-end cause. `insmod transport.ko device=virtio0`
- * puts operations of its own in front of those of that device, and rmmod takes them away again. What goes
- * wrong is said by the other parameters, which can be written at any time in
- * /sys/module/transport/parameters. Those that count say how often it is still to happen, less than 0 meaning
- * always. A fault that happens is logged.
+ * puts operations of its own in front of those of that device, and rmmod removes them. The other parameters
+ * choose the faults, and can be written at any time in /sys/module/transport/parameters. One that counts is
+ * how often the fault has still to happen, less than 0 meaning always. Each fault that happens is logged.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

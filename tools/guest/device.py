@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from . import paths
 DOORS = ("scsi", "test")
 MANIFEST = paths.TOOLS / "device/Cargo.toml"
 BUILT = paths.BUILD / "device"
+# More bytes than any line of the log has.
+LONGEST_LINE = 1 << 16
 
 
 def build() -> Path:
@@ -74,6 +77,15 @@ def doors(door: str, *devices: "TestDevice", memory: int = 1024) -> dict[str, An
         "args": shared_memory(memory) + [word for one in each for word in one["args"][common:]],
         "memory": memory,
     }
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in the log of a device, at the beginning of a line."""
+
+    log: Path
+    # In bytes.
+    offset: int = 0
 
 
 class TestDevice:
@@ -176,26 +188,33 @@ class TestDevice:
         """Adds a rule in front of the others."""
         self("add_rule", rule={"name": name, "match": match, "action": action}, first=True)
 
-    def lines(self, *kinds: str, **fields: Any) -> list[dict[str, Any]]:
-        """The log's lines of some kinds whose fields have these values."""
+    def mark(self) -> Mark:
+        """Where the log ends now. Logs grow long, so that what comes after is read from there."""
+        self("mark", text="")
+        with open(self.log, "rb") as log:
+            # The device goes on, and may be in the middle of the next line.
+            start = max(0, log.seek(0, os.SEEK_END) - LONGEST_LINE)
+            log.seek(start)
+            return Mark(self.log, start + log.read().rindex(b"\n") + 1)
+
+    def since(self, mark: Mark, *kinds: str, **fields: Any) -> list[dict[str, Any]]:
+        """The log's lines after a mark: those of some kinds whose fields have these values."""
+        if mark.log != self.log:
+            raise ValueError(f"a mark of {mark.log} says nothing of {self.log}")
+        with open(self.log, "rb") as log:
+            log.seek(mark.offset)
+            # The last one is being written, or empty.
+            texts = log.read().split(b"\n")[:-1]
         found = []
-        for text in self.log.read_text().splitlines(keepends=True):
-            if not text.endswith("\n"):
-                break  # it is being written
-            line = json.loads(text)
+        for line in map(json.loads, texts):
             fits = not kinds or line["ev"] in kinds
             if fits and all(line.get(key) == value for key, value in fields.items()):
                 found.append(line)
         return found
 
-    def since(self, mark: int, *kinds: str, **fields: Any) -> list[dict[str, Any]]:
-        """The same, of what came after `mark()`."""
-        return [line for line in self.lines(*kinds, **fields) if line["n"] > mark]
-
-    def mark(self) -> int:
-        """The number of the log's last line."""
-        self("mark", text="")
-        return int(self.lines()[-1]["n"])
+    def lines(self, *kinds: str, **fields: Any) -> list[dict[str, Any]]:
+        """The same of the whole log."""
+        return self.since(Mark(self.log), *kinds, **fields)
 
     def wait_for(self, what: Callable[[], Any], timeout: float = 30, why: str = "") -> Any:
         """Waits until something is true."""

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the machine's SCSI controllers serve: disks and CD-ROMs, as QEMU's blockdev and device options."""
+"""Disks and CD-ROMs of the machine's SCSI controllers, as QEMU's blockdev and device options."""
 
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+MEGABYTE = 1 << 20
 
 
 def shown_lun(lun: int) -> int:
@@ -24,7 +26,7 @@ class Disk:
 
     target: int = 0
     lun: int = 0
-    size: int = 64 << 20
+    size: int = 64 * MEGABYTE
     file: Path | None = None
     cdrom: bool = False
     props: dict[str, Any] = field(default_factory=dict)

@@ -1,34 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest as a test sees it."""
+"""The methods of every guest whose agent takes commands; QemuGuest and UmlGuest inherit them."""
 
 import base64
-import functools
 import os
 import shlex
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 from . import initramfs, logcheck, paths
-from .channel import ChannelError, Events
-from .disks import Controller, Disk
-from .machine import Machine
+from .channel import Channel, ChannelError
+from .disks import Disk
 
 OUR_MODULE = "/lib/ours/virtio_scsi_rs.ko"
 CHUNK = 1 << 20
-# KASAN takes the fifth level of pages, which the processor has, for wild memory; and the firmware lets only
-# a larger kernel have the ports of PCI Express.
-FOR_SANITIZED = "no5lvl pcie_ports=native"
-# QEMU leaves the slots of PCI Express to the ports' own driver, and to no other. With it a device can go
-# unannounced.
-NATIVE_HOTPLUG = ("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
 
 
 @dataclass(frozen=True)
@@ -61,9 +51,6 @@ def chosen() -> str:
 
 
 MODULE = chosen()
-# A processor runs into the breakpoint of a kernel that patches its own code, after that has been taken out
-# again: a known, rare fault of QEMU's emulation, long before a driver of ours is loaded.
-EMULATION_FAULT = "Oops: int3"
 
 
 class GuestError(Exception):
@@ -142,101 +129,71 @@ class Handle:
             pass  # the failure that is being reported says more
 
 
-class Guest:
-    """A booted guest with a SCSI driver; a context manager that ends it.
+class Machine(Protocol):
+    """The process that a guest runs in."""
 
-        with Guest(log_dir, controllers=[Controller([Disk()])]) as guest:
-            guest.run("sg_inq /dev/sg0", check=True)
+    console: Path
+    # What the process itself prints; where it ends if it could not start.
+    log: Path
+    process: subprocess.Popen[bytes]
+    # When it was started, by time.monotonic().
+    began: float
+
+    def alive(self) -> bool: ...
+
+    def end(self) -> None: ...
+
+
+class Guest:
+    """A guest with a SCSI driver; a context manager that boots and ends it.
 
     `module` is "ours", "c" (the kernel's own driver) or None. At the end of the block the kernel log has to
     be clean, apart from lines that match a pattern of `allow`.
+
+    An heir makes the machine, and says how the guest boots, how a driver is loaded, and how many logical
+    units have device nodes then.
     """
 
     driver = DRIVERS[MODULE]
+    # How the guest switches itself off.
+    POWEROFF = "sync; poweroff -f"
+
+    machine: Machine
+    agent: Channel
 
     def __init__(
         self,
         log_dir: Path,
-        controllers: Sequence[Controller] = (),
         *,
-        kernel: str = paths.SERIES,
-        module: str | None = MODULE,
-        parameters: str = "",
-        smp: int = 2,
-        memory: int = 1024,
-        devices: Sequence[dict[str, Any]] = (),
-        append: str = "",
-        machine: str = "q35",
-        args: Sequence[str] = (),
-        files: Mapping[str, bytes | Path] | None = None,
-        allow: Iterable[str] = (),
-        boot_timeout: float = 180,
-        interactive: bool = False,
+        series: str,
+        module: str | None,
+        parameters: str,
+        allow: Iterable[str],
+        boot_timeout: float,
     ) -> None:
-        if module not in ("ours", "c", None):
-            raise ValueError(f"module is {module!r}; it can be 'ours', 'c' or None")
+        if module not in (*DRIVERS, None):
+            raise ValueError(f"module is {module!r}; it can be {', '.join(map(repr, DRIVERS))} or None")
         self.driver = DRIVERS[module or MODULE]
         self.log_dir = log_dir
-        self.series = kernel
+        self.series = series
         self.module = module
         self.parameters = parameters
         self.allow = list(allow)
-        self.controllers = list(controllers)
-        self.disks = [disk for controller in self.controllers for disk in controller.disks]
+        # Seconds from the machine's start to the first command.
+        self.boot_seconds = 0.0
         self._boot_timeout = boot_timeout
+        # How many lines of the log were checked.
         self._checked = 0
         self._log_ended = False
         log_dir.mkdir(parents=True, exist_ok=True)
-        kernel_files = paths.Kernel.prepared(kernel)
         self._temporary = tempfile.TemporaryDirectory(prefix="guest-")
-        initrd = self._initrd(kernel_files, kernel, dict(files or {}))
-        self._make_machine = functools.partial(
-            Machine,
-            kernel_files,
-            initrd,
-            log_dir,
-            smp=smp,
-            memory=memory,
-            controllers=self.controllers,
-            devices=devices,
-            append=f"{append} {FOR_SANITIZED}" if kernel == paths.SANITIZED else append,
-            machine=machine,
-            args=[*args, *NATIVE_HOTPLUG] if kernel == paths.SANITIZED else args,
-            interactive=interactive,
-        )
-        self._new_machine()
-
-    def _new_machine(self) -> None:
-        self.machine = self._make_machine()
-        self.qmp = self.machine.qmp
-        self.agent = self.machine.agent
-
-    def _initrd(self, kernel: paths.Kernel, series: str, files: dict[str, bytes | Path]) -> Path:
-        base = initramfs.base_image(kernel)
-        if paths.our_module(series).exists():
-            files[OUR_MODULE] = paths.our_module(series)
-        folder = Path(self._temporary.name)
-        extra, whole = folder / "extra.cpio", folder / "initrd"
-        initramfs.pack_extra(files, extra)
-        with open(whole, "wb") as out:
-            for part in (base, extra):
-                with open(part, "rb") as source:
-                    shutil.copyfileobj(source, out, CHUNK)
-        return whole
 
     # Life
 
-    def start(self) -> "Guest":
+    def start(self) -> Self:
         """Boots; returns when the guest takes commands and its driver, if any, is loaded."""
         try:
-            for tries_left in (2, 1, 0):
-                try:
-                    self._boot()
-                    break
-                except GuestError:
-                    if not tries_left or EMULATION_FAULT not in self.console_log:
-                        raise
-                    self._boot_again()
+            self._boot()
             if self.module:
                 self.load(self.module, self.parameters)
         except BaseException:
@@ -245,79 +202,43 @@ class Guest:
         return self
 
     def _boot(self) -> None:
-        try:
-            self.machine.connect()
-            with self.qmp.listen("VSERPORT_CHANGE") as events:
-                self.qmp("cont")
-                self._wait_for_agent(events)
-        except ChannelError as error:
-            raise self.failure(GuestError, str(error)) from None
+        """Waits until the agent takes commands."""
+        raise NotImplementedError
 
-    def _boot_again(self) -> None:
-        self.machine.end()
-        self.machine.console.rename(self.machine.console.with_suffix(f".{time.monotonic_ns()}.log"))
-        print("note: the emulation tripped over a kernel that patches itself; booting again", file=sys.stderr)
-        self._new_machine()
-
-    def interact(self) -> int:
-        """Boots with the console on this terminal, until the guest switches itself off."""
-        try:
-            self.machine.connect()
-            self.qmp("cont")
-            return self.machine.process.wait()
-        finally:
-            self.end()
-
-    def _wait_for_agent(self, events: Events) -> None:
-        deadline = time.monotonic() + self._boot_timeout
-        while True:
-            try:
-                events.wait(1, lambda event: event["data"]["open"])
-                break
-            except ChannelError:
-                if not self.machine.alive():
-                    raise self.failure(GuestError, "the guest ended before it took commands") from None
-                if time.monotonic() > deadline:
-                    raise self.failure(
-                        GuestTimeout, f"the guest took no commands in {self._boot_timeout:g} s"
-                    ) from None
-        if not self.agent.connected:
-            self.agent.connect()
-        self.agent("guest-ping")
+    def _took_commands(self) -> None:
+        """The agent has answered for the first time."""
         self.boot_seconds = time.monotonic() - self.machine.began
-
-    @contextmanager
-    def boots_again(self) -> Iterator[None]:
-        """Within the block the guest starts another kernel; after it, that one takes commands, and has no
-        driver loaded."""
-        self.assert_clean_log()
-        with self.qmp.listen("VSERPORT_CHANGE") as events:
-            yield
-            self._wait_for_agent(events)
-        self._checked = 0
 
     def load(self, module: str = "", parameters: str = "") -> Result:
         """Loads the guest's driver, our module or the kernel's own, and waits until the disks were looked
         for."""
         driver = DRIVERS[module] if module else self.driver
-        result = self.run(f"insmod {driver.path} {parameters}".strip(), check=True)
+        result = self.run(f"insmod {self._module_file(driver)} {parameters}".strip(), check=True)
         self.settle()
         return result
+
+    def _module_file(self, driver: Driver) -> str:
+        """The file of a driver, as the guest sees it."""
+        return driver.path
 
     def unload(self, module: str = "") -> Result:
         driver = DRIVERS[module] if module else self.driver
         return self.run(f"rmmod {driver.name}", check=True)
 
+    def _units(self) -> int:
+        """How many logical units the guest should have found."""
+        raise NotImplementedError
+
     def settle(self, timeout: float = 60) -> None:
-        """Waits until every disk that is plugged in has its device node: the kernel scans on its own time."""
+        """Waits until every logical unit has its device node: the kernel scans on its own time."""
         seen = "ls -d /sys/bus/scsi/devices/*:*/block/* 2>/dev/null"
-        self.wait_until(f'test "$({seen} | wc -l)" -ge {len(self.disks)} || {{ {seen}; false; }}', timeout)
+        self.wait_until(f'test "$({seen} | wc -l)" -ge {self._units()} || {{ {seen}; false; }}', timeout)
 
     def poweroff(self, timeout: float = 60) -> None:
         """The guest switches itself off, through the driver's shutdown; its log is checked before."""
         self.assert_clean_log()
         self._log_ended = True
-        self.spawn("sync; poweroff -f")
+        self.spawn(self.POWEROFF)
         try:
             self.machine.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -335,11 +256,11 @@ class Guest:
         self._log_ended = True
 
     def end(self) -> None:
-        """Ends QEMU, whatever the guest does."""
+        """Ends the machine, whatever the guest does."""
         self.machine.end()
         self._temporary.cleanup()
 
-    def __enter__(self) -> "Guest":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
@@ -409,21 +330,6 @@ class Guest:
 
     # Devices
 
-    def add_disk(self, disk: Disk) -> Disk:
-        """Plugs a disk in."""
-        self.qmp("blockdev-add", disk.blockdev_options())
-        self.qmp("device_add", disk.device_options())
-        self.disks.append(disk)
-        return disk
-
-    def remove_disk(self, disk: Disk) -> None:
-        """Pulls a disk out; its image stays."""
-        with self.qmp.listen("DEVICE_DELETED") as events:
-            self.qmp("device_del", {"id": disk.id})
-            events.wait(30, lambda event: event["data"].get("device") == disk.id)
-        self.qmp("blockdev-del", {"node-name": disk.node})
-        self.disks.remove(disk)
-
     def fault_module(self, name: str) -> str:
         """Gives the guest a module of tools/faults; returns where it is there."""
         path = f"/tmp/{name}.ko"
@@ -431,12 +337,13 @@ class Guest:
         return path
 
     def host(self, controller: str = "scsi0") -> int:
-        """The kernel's number for a controller, or for that of the only scripted device."""
+        """The kernel's number for the controller, which is the only one."""
+        return self._hosts()[0]
+
+    def _hosts(self) -> list[int]:
+        """The numbers of the SCSI hosts, in the order of their devices on the virtio bus."""
         names = self.out("ls -d /sys/bus/virtio/devices/virtio*/host* | sort -V").splitlines()
-        if not self.controllers:
-            return int(names[0].rpartition("/host")[2])
-        index = [each.id for each in self.controllers].index(controller)
-        return int(names[index].rpartition("/host")[2])
+        return [int(name.rpartition("/host")[2]) for name in names]
 
     def address(self, disk: Disk) -> str:
         """A disk's host:channel:target:lun, as the kernel and lsscsi print it."""
@@ -485,10 +392,10 @@ class Guest:
         return log
 
     def failure(self, kind: type[GuestError], message: str) -> GuestError:
-        """An error with what QEMU and the console said last, and where the rest is."""
+        """An error with what the machine and the console said last, and where the rest is."""
         tail = "\n".join(f"    {line}" for line in self.console_log.splitlines()[-25:])
         text = f"{message}\n  end of the console log ({self.machine.console}):\n{tail}"
         if not self.machine.alive():
             said = self.machine.log.read_text(errors="replace").strip()[-2000:]
-            text += f"\n  QEMU ended with code {self.machine.process.returncode}: {said}"
+            text += f"\n  the machine ended with code {self.machine.process.returncode}: {said}"
         return kind(text)

@@ -47,6 +47,7 @@ MORE_MODULES = [
     "dm_crypt",
     "dm_multipath",
     "dm_round_robin",
+    "mq_deadline",
     "nls_utf8",
     "nls_ascii",
     "udf",

@@ -57,7 +57,7 @@ def _json(option: str, value: dict[str, Any]) -> list[str]:
     return [option, json.dumps(value)]
 
 
-class Machine:
+class QemuMachine:
     """A QEMU process, from its start to its end, and the connection that controls it."""
 
     def __init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where things are: the clone, the cache, a prepared kernel. Used inside the toolbox only."""
+"""Paths: of the clone, the cache, a prepared kernel. Used inside the toolbox only."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A disk that is read again and again, and what pauses there were: whether somebody else's trouble is felt.
+"""Reads of a disk again and again, and the pauses between them: whether the trouble of another disk is felt.
 
-fio tells how long a read took, and nothing of a guest that stood still between two reads.
+fio reports how long a read took, but not that the guest stood still between two reads.
 """
 
 from dataclasses import dataclass

@@ -5,8 +5,9 @@ import shutil
 import sys
 
 from . import paths
-from .disks import Controller, Disk, make_iso
-from .guest import OUR_MODULE, Guest
+from .disks import MEGABYTE, Controller, Disk, make_iso
+from .guest import OUR_MODULE
+from .qemu import QemuGuest
 
 DIRECTORY = paths.LOGS / "shell"
 
@@ -27,13 +28,13 @@ def main() -> int:
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     size = shutil.get_terminal_size()
     disks = [
-        Disk(0, 0, 256 << 20, DIRECTORY / "disk.img"),
-        Disk(0, 1, 64 << 20, DIRECTORY / "lun1.img"),
-        Disk(0, 300, 64 << 20, DIRECTORY / "lun300.img"),
+        Disk(0, 0, 256 * MEGABYTE, DIRECTORY / "disk.img"),
+        Disk(0, 1, 64 * MEGABYTE, DIRECTORY / "lun1.img"),
+        Disk(0, 300, 64 * MEGABYTE, DIRECTORY / "lun300.img"),
         Disk(2, 0, cdrom=True, file=make_iso(DIRECTORY / "cd.iso", {"readme.txt": b"hello\n"})),
     ]
     welcome = WELCOME.format(rows=size.lines, columns=size.columns, module=OUR_MODULE)
-    guest = Guest(
+    guest = QemuGuest(
         DIRECTORY,
         [Controller(disks, {"num_queues": 2})],
         append="vsrs.shell=1 quiet",

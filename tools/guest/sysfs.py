@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the guest's kernel says of a controller and its disks: features, interrupts, queues, limits."""
+"""A controller and its disks as the guest's kernel shows them: features, interrupts, queues, limits."""
 
 import re
 from dataclasses import dataclass

@@ -5,7 +5,7 @@
         guest.run("dd if=/dev/sda of=/dev/null bs=64k count=10", check=True)
 
 Its root file system is the toolbox, read-only. Each device is a virtio_uml one, served by a TestDevice.
-There is no PCI, no DMA API and no QEMU: `qmp`, `add_disk` and the like are not for this guest.
+There is no PCI, no DMA API and no QEMU.
 """
 
 import os
@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import logcheck, paths
+from . import paths
 from .channel import Channel, ChannelError
 from .device import TestDevice
-from .guest import Guest, GuestError, GuestTimeout, Result
+from .guest import Driver, Guest, GuestError, GuestTimeout, Result
 
 VARIANTS = ("kasan", "lockdep")
 # No guest outlives this: a kernel that hangs does not even heed SIGTERM.
@@ -128,11 +128,14 @@ class UmlMachine:
 
 
 class UmlGuest(Guest):
-    """A User-Mode Linux guest with our driver; a context manager that ends it.
+    """A User-Mode Linux guest with our driver; a context manager that boots and ends it.
 
-    `module` is "ours" or None. At the end of the block the kernel log has to be clean and, with lockdep,
-    lockdep has to be still at work.
+    `module` is "ours" or None. With lockdep, the log is clean only if lockdep is still at work.
     """
+
+    POWEROFF = "busybox poweroff -f"
+
+    machine: UmlMachine
 
     def __init__(
         self,
@@ -148,48 +151,36 @@ class UmlGuest(Guest):
         allow: Iterable[str] = (),
         boot_timeout: float = 60,
     ) -> None:
+        super().__init__(
+            log_dir,
+            series=f"uml-{variant}",
+            module=module,
+            parameters=parameters,
+            allow=[*STOCK, *allow],
+            boot_timeout=boot_timeout,
+        )
         self.variant = variant
-        self.series = f"uml-{variant}"
-        self.log_dir = log_dir
-        self.module = module
-        self.parameters = parameters
-        self.allow = [*STOCK, *allow]
-        self.controllers = []
-        self.disks = []
         self.devices = list(devices)
-        self._boot_timeout = boot_timeout
-        self._checked = 0
-        self._log_ended = False
-        log_dir.mkdir(parents=True, exist_ok=True)
-        self._temporary = tempfile.TemporaryDirectory(prefix="guest-")
         self._share = Path(self._temporary.name)
         self._pushed = 0
         self._said = ""
-        self.machine = UmlMachine(variant, log_dir, self._share, devices, memory, cpus, append)  # type: ignore[assignment]
+        self.machine = UmlMachine(variant, log_dir, self._share, devices, memory, cpus, append)
         self.agent = self.machine.agent
 
-    def start(self) -> "UmlGuest":
-        """Boots; returns when the guest takes commands and its driver, if any, is loaded."""
+    def _boot(self) -> None:
         try:
-            try:
-                self._wait_for_console()
-                self.agent.connect()
-                self.agent("guest-ping")
-                self.boot_seconds = time.monotonic() - self.machine.began
-            except ChannelError as error:
-                raise self.failure(GuestError, str(error)) from None
-            if self.variant == "lockdep":
-                self.assert_lockdep_works()
-            if self.module:
-                self.load(self.module, self.parameters)
-        except BaseException:
-            self.end()
-            raise
-        return self
+            self._wait_for_console()
+            self.agent.connect()
+            self.agent("guest-ping")
+            self._took_commands()
+        except ChannelError as error:
+            raise self.failure(GuestError, str(error)) from None
+        if self.variant == "lockdep":
+            self.assert_lockdep_works()
 
     def _wait_for_console(self) -> None:
         """What comes before this line is the terminal's echo and start-up noise."""
-        stream = self.machine.stream  # type: ignore[attr-defined]
+        stream = self.machine.stream
         stream.settimeout(0.5)
         deadline = time.monotonic() + self._boot_timeout
         said = b""
@@ -204,17 +195,14 @@ class UmlGuest(Guest):
                 raise self.failure(GuestTimeout, f"the guest took no commands in {self._boot_timeout:g} s")
         stream.settimeout(None)
 
-    def load(self, module: str = "ours", parameters: str = "") -> Result:
-        """Loads our module, and waits until all of the devices' units were found."""
-        result = self.run(f"insmod {self.share(module_file(self.variant))} {parameters}".strip(), check=True)
-        self.settle()
-        return result
+    def _module_file(self, driver: Driver) -> str:
+        return self.share(module_file(self.variant))
+
+    def _units(self) -> int:
+        return sum(len(device.scenario.get("unit", [])) for device in self.devices)
 
     def settle(self, timeout: float = 30) -> None:
-        """Waits until there is a node for each unit of the devices."""
-        units = sum(len(device.scenario.get("unit", [])) for device in self.devices)
-        seen = "ls -d /sys/bus/scsi/devices/*:*/block/* 2>/dev/null"
-        self.wait_until(f'test "$({seen} | wc -l)" -ge {units} || {{ {seen}; false; }}', timeout)
+        super().settle(timeout)
 
     def share(self, file: Path) -> str:
         """A file of the host, as the guest sees it. The clone itself may be hidden by what it mounts."""
@@ -289,12 +277,4 @@ class UmlGuest(Guest):
             self.assert_lockdep_works()
 
     def poweroff(self, timeout: float = 30) -> None:
-        """The guest switches itself off, through the driver's shutdown; its log is checked before."""
-        self.assert_clean_log()
-        self._log_ended = True
-        self.spawn("busybox poweroff -f")
-        try:
-            self.machine.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise self.failure(GuestTimeout, f"the guest is not off after {timeout:g} s") from None
-        logcheck.assert_clean(self.console_log, self.allow, str(self.machine.console))
+        super().poweroff(timeout)

@@ -2,6 +2,7 @@
 """Fixtures of the guest tests.
 
 module          our module, built once a session; every guest fixture leads here
+packages        the Debian packages, made once a session: that of the module, and that of the tools
 logs            the test's folder build/logs/tests/<test>/ (console, kernel log, QEMU's command line)
 scratch         an empty folder for images, gone after the test passed
 boot            makes guests: boot([Controller(...)], smp=4, ...) returns one that is up; all of them
@@ -21,7 +22,6 @@ failed, the next one gets new shared guests.
 import functools
 import itertools
 import os
-import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -31,44 +31,17 @@ from typing import Any
 
 import pytest
 
-from guest import Guest, paths
+from guest import paths
 from guest.device import TestDevice
 from guest.guest import DRIVERS, MODULE
 from guest.uml import UmlGuest
+from support.boots import FAILED, LOGS, OURS, Boots, folder_of, has_failed
+from support.installed import make_packages
 
-# Their kernels take ten minutes each to build: `make test-uml` and `make test-x86` run them.
-collect_ignore_glob = [] if os.environ.get("UML") else ["test_uml*.py"]
-collect_ignore_glob += [] if paths.SERIES == paths.SANITIZED else ["test_sanitized.py"]
-
-# For tests that have a slot of PCI Express emptied by the port's own driver.
-unplugs = pytest.mark.skipif(
-    paths.SERIES == paths.SANITIZED, reason="the kernel's pciehp takes its own locks in two orders"
-)
-
-LOGS = paths.LOGS / "tests"
-OURS = MODULE == "ours"
 # Seconds that a test may take; 0: as long as it wants.
 TEST_SECONDS = float(os.environ.get("TEST_SECONDS") or 0)
-# What needs our module, by the beginning of a test's name, and why.
-NEEDS_OURS = {
-    "test_libiscsi.py": "runs both drivers by itself",
-    "test_lifecycle.py": "is about loading and binding our module",
-    "test_parameters.py": "is about our module's parameters",
-    "test_sg3_": "names our module, and runs both drivers by itself",
-    "test_smoke.py": "names our module",
-    "test_events.py::test_unload_and_unbind": "loads our module by its name",
-    "test_events.py::test_without_the_feature": "is about our module's messages",
-    "test_transport.py::test_a_device_needs_to_be_reset": "is about what the other driver does not look at",
-    "test_virtme.py": "installs our module",
-}
-# Our module's parameters that only set times, so that a test makes sense for a driver without them.
-TIMES = re.compile(r"(recovery_(step|patience|failfast|refused)=\d+ ?)*")
-
-
-def folder_of(node: pytest.Item | pytest.Collector | Any) -> Path:
-    """A folder of a test's own, or of a test file's own, named by it."""
-    name = re.sub(r"[^A-Za-z0-9_.=-]+", "-", node.nodeid.removeprefix("tools/tests/")).strip("-")
-    return LOGS / name
+# Every test is in one of them, and says so by this marker.
+SUITES = ("main", "device", "figures")
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +52,11 @@ def kernel() -> str:
 @pytest.fixture(scope="session")
 def module(kernel: str) -> Path:
     return paths.run_build(kernel)
+
+
+@pytest.fixture(scope="session")
+def packages(module: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_packages(tmp_path_factory.mktemp("packages") / "deb")
 
 
 def _fresh(folder: Path) -> Path:
@@ -109,35 +87,8 @@ def scratch(logs: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     folder = logs / "scratch"
     folder.mkdir()
     yield folder
-    if not getattr(request.node, "failed", False):
+    if not has_failed(request.node):
         shutil.rmtree(folder)
-
-
-class Boots:
-    """Makes guests, each with a log folder of its own, and ends them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.stack = ExitStack()
-        self.guests: list[Guest] = []
-
-    def __call__(self, *args: Any, **options: Any) -> Guest:
-        module = options.setdefault("module", MODULE)
-        if not OURS and module != "ours":
-            parameters = options.pop("parameters", "")
-            if not TIMES.fullmatch(parameters):
-                pytest.skip(f"is about a parameter of our module: {parameters}")
-            # What it says of a device that misbehaves, as the tests allow ours to.
-            options["allow"] = [*options.get("allow", ()), rf"{DRIVERS[MODULE].name} virtio\d+: "]
-        count = len(self.guests) + 1
-        folder = self.folder if count == 1 else self.folder / f"boot-{count}"
-        guest = self.stack.enter_context(Guest(folder, *args, **options))
-        self.guests.append(guest)
-        return guest
-
-    def give_up(self) -> None:
-        for guest in self.guests:
-            guest.give_up()
 
 
 @pytest.fixture
@@ -145,7 +96,7 @@ def boot(module: Path, logs: Path, request: pytest.FixtureRequest) -> Iterator[B
     boots = Boots(logs)
     with boots.stack:
         yield boots
-        if getattr(request.node, "failed", False):
+        if has_failed(request.node):
             boots.give_up()
 
 
@@ -170,17 +121,24 @@ def serve(logs: Path) -> Iterator[Callable[..., TestDevice]]:
 
 @pytest.fixture(scope="module")
 def serve_shared(request: pytest.FixtureRequest) -> Iterator[Callable[..., TestDevice]]:
-    """The same for `boot_shared`. The device's log is beside the folder that the guest clears for its own."""
+    """The same for `boot_shared`. Logs of devices are beside the folder that the guest clears for its own."""
     folder = LOGS / "devices"
     name = folder_of(request.node).name + _again(request, "device")
+    numbers = itertools.count()
     with ExitStack() as stack:
-        yield lambda *args, **options: stack.enter_context(TestDevice(folder, *args, name=name, **options))
+
+        def start(scenario: dict[str, Any] | None = None) -> TestDevice:
+            number = next(numbers)
+            own = f"{name}-device-{number}" if number else name
+            return stack.enter_context(TestDevice(folder, scenario, name=own))
+
+        yield start
 
 
 @pytest.fixture(autouse=True)
 def _shared_logs_stay_clean(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    if "boot_shared" in request.fixturenames and not getattr(request.node, "failed", False):
+    if "boot_shared" in request.fixturenames and not has_failed(request.node):
         for guest in request.getfixturevalue("boot_shared").guests:
             guest.assert_clean_log()
 
@@ -222,18 +180,32 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        item.failed = True
+        item.stash[FAILED] = True
         folders = [folder for folder in (folder_of(item), folder_of(item.parent)) if folder.exists()]
         report.sections.append(("logs", "\n".join(str(folder) for folder in folders)))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what makes no sense with the kernel's own driver."""
+def _left_out(item: pytest.Item) -> bool:
+    """Whether a test needs a kernel that takes ten minutes to build, and that nobody has asked for."""
+    if item.get_closest_marker("sanitized"):
+        return paths.SERIES != paths.SANITIZED
+    return bool(item.get_closest_marker("uml")) and not os.environ.get("UML")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sees to what the markers say of suites, kernels and drivers; pyproject.toml lists them."""
     for item in items:
-        name = item.nodeid.removeprefix("tools/tests/")
-        for start, why in NEEDS_OURS.items():
-            if not OURS and name.startswith(start):
-                item.add_marker(pytest.mark.skip(reason=f"{why} (DRIVER={DRIVERS[MODULE].name})"))
+        suites = [name for name in SUITES if item.get_closest_marker(name)]
+        if len(suites) != 1:
+            raise pytest.UsageError(f"{item.nodeid}: its markers name {len(suites)} suites of {SUITES}")
+        ours = item.get_closest_marker("ours")
+        if ours and not OURS:
+            reason = f"{ours.args[0]} (DRIVER={DRIVERS[MODULE].name})"
+            item.add_marker(pytest.mark.skip(reason=reason))
+    out = [item for item in items if _left_out(item)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 class TooSlow(Exception):
@@ -266,9 +238,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     failed = True
     try:
         result = yield
-        failed = getattr(item, "failed", False)
+        failed = has_failed(item)
         return result
     finally:
         if failed:
             # All but the session is torn down, as if a test of another file came next.
-            item.session._setupstate.teardown_exact(item.session)  # type: ignore[arg-type]
+            item.session._setupstate.teardown_exact(item.session)

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 
-from conftest import OURS, Boots
-from guest import Controller, Disk, Guest, fio, sysfs
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, sysfs
+from support.boots import OURS, Boots
+from support.known_lines import OUR_DRIVER
 
-MEGABYTE = 1 << 20
+pytestmark = [pytest.mark.main, pytest.mark.compare]
+
+
 Record = Callable[[str, Any], None]
 RINGS = {"split": {}, "packed": {"packed": True}}
 # What the kernel and the driver say of a pool that is full.
-FULL = [r"swiotlb buffer is full", r"virtio_scsi_rs virtio\d+: "]
+FULL = [r"swiotlb buffer is full", OUR_DRIVER]
 # And of a request that has no place at all.
 NO_PLACE = [r"I/O error, dev sd"]
 JOBS = 4
@@ -42,7 +45,7 @@ MIXED = {
 BOUND = 90
 
 
-def start(boot: Boots, disks: list[Disk], ring: str, slots: int, allow: list[str]) -> Guest:
+def start(boot: Boots, disks: list[Disk], ring: str, slots: int, allow: list[str]) -> QemuGuest:
     """`slots` of 2 KiB each are the pool."""
     properties = {"num_queues": 2, "iommu_platform": True, "disable-legacy": "on", **RINGS[ring]}
     return boot(
@@ -52,12 +55,14 @@ def start(boot: Boots, disks: list[Disk], ring: str, slots: int, allow: list[str
     )
 
 
-def pool(guest: Guest, what: str) -> int:
+def pool(guest: QemuGuest, what: str) -> int:
     return int(guest.out(f"cat /sys/kernel/debug/swiotlb/io_tlb_{what}"))
 
 
 @pytest.mark.parametrize("ring", RINGS)
-def test_a_pool_that_is_full(boot: Boots, scratch: Path, record_property: Record, ring: str) -> None:
+def test_requests_wait_while_the_pool_is_full(
+    boot: Boots, scratch: Path, record_property: Record, ring: str
+) -> None:
     """Requests for sixteen times the pool's size are in flight at once."""
     disk = Disk(0, 0, 64 * MEGABYTE, scratch / "disk.img")
     guest = start(boot, [disk], ring, 512, FULL)
@@ -75,7 +80,7 @@ def test_a_pool_that_is_full(boot: Boots, scratch: Path, record_property: Record
 
 
 @pytest.mark.parametrize("ring", RINGS)
-def test_a_request_larger_than_the_pool(
+def test_a_request_larger_than_the_pool_is_split_or_ends(
     boot: Boots, scratch: Path, record_property: Record, ring: str
 ) -> None:
     """It is made smaller, or ends with an error in time; another disk works, and all can be ended."""

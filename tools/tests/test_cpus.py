@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import OURS, Boots
-from guest import Controller, Disk, Guest, fio, sysfs
-from guest.pauses import Reader
+import pytest
 
-MEGABYTE = 1 << 20
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, sysfs
+from guest.pauses import Reader
+from support.boots import OURS, Boots
+
+pytestmark = [pytest.mark.main, pytest.mark.compare]
+
+
 CPUS = 3
 ROUNDS = 3
 # Seconds that a read may take longer than one that needs no disk, which waits for its CPU, too.
@@ -22,7 +26,7 @@ ENDLESS = {"ioengine": "io_uring", "time_based": True, "runtime": 600, "size": "
 ENDLESS |= {"iodepth": 8, "verify_backlog": 32}
 
 
-def goes_on(guest: Guest, node: str) -> None:
+def goes_on(guest: QemuGuest, node: str) -> None:
     """Waits until more of a disk's reads and writes have been completed."""
     done = f"awk '{{ print $1 + $5 }}' /sys/block/{node[5:]}/stat"
     guest.run(

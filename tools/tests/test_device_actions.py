@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the scripted device can do and no other file tests: each action is seen to act in the guest."""
+"""Actions of the scripted device that no other file tests: each is seen to act in the guest."""
 
 import re
 import time
@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
-from conftest import Boots
-from guest import Guest, fio, images, make_iso, numbered, sysfs
-from guest.device import DeviceError, TestDevice
+from guest import MEGABYTE, QemuGuest, fio, images, make_iso, numbered, sysfs
+from guest.device import DeviceError, Mark, TestDevice
 from guest.guest import Handle
 from guest.numbered import BLOCK
+from support.boots import Boots
+from support.known_lines import IO_ERROR, OUR_DRIVER, UNIT
 
-ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"(sd|sr|scsi) \d+:\d+:\d+:\d+: ", r"I/O error,? (on )?dev s[dr]"]
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
+
+ALLOW = (OUR_DRIVER, UNIT, IO_ERROR)
 FEATURES = ["hotplug", "change", "indirect_desc", "event_idx", "version_1"]
-MEGABYTE = 1 << 20
 # Longer than the timeout of a command and of every step of recovery together.
 PATIENCE = 60
 
@@ -29,7 +32,7 @@ Serve = Callable[..., TestDevice]
 @dataclass
 class Shared:
     device: TestDevice
-    guest: Guest
+    guest: QemuGuest
     disk: str
 
     def block(self, number: int) -> str:
@@ -81,13 +84,13 @@ def test_held_commands_are_released_by_their_name(shared: Shared) -> None:
     shared.guest.run("echo 2 >/sys/block/sda/device/timeout", check=True)
 
 
-def test_data_of_a_rule(shared: Shared) -> None:
+def test_data_of_a_rule_is_read(shared: Shared) -> None:
     rc, said = shared.act("data", READ, SG_READ, data="c0 ff ee" + " 00" * 509)
     assert rc == 0
     assert re.search(r"00 +c0 ff ee 00", said), said
 
 
-def test_a_response_without_its_data(shared: Shared) -> None:
+def test_a_response_without_data_leaves_the_buffer_as_it_was(shared: Shared) -> None:
     """The device says that all is well and leaves the buffer as it was, which nobody can notice: here it
     still has the block before."""
     blocks = f"dd if={shared.disk} bs={BLOCK} count=2 skip=5 iflag=direct 2>/dev/null"
@@ -96,19 +99,19 @@ def test_a_response_without_its_data(shared: Shared) -> None:
     assert shared.guest.run(compare).rc != 0
 
 
-def test_sense_by_its_codes(shared: Shared) -> None:
+def test_sense_by_its_codes_reaches_the_user(shared: Shared) -> None:
     sense = {"key": 4, "asc": 0x44, "ascq": 0}
     rc, said = shared.act("sense", READ, SG_READ, status="check_condition", sense=sense, status_qualifier=7)
     assert (rc, "Internal target failure" in said) == (3, True), said
 
 
-def test_a_response_code_that_is_corrupted(shared: Shared) -> None:
+def test_a_corrupted_response_code_is_an_error(shared: Shared) -> None:
     """Response code 0 becomes 9, FAILURE."""
     rc, said = shared.act("bad", READ, SG_READ, corrupt={"part": "response", "offset": 11, "xor": 9})
     assert (rc, "DID_ERROR" in said) == (99, True), said
 
 
-def test_an_id_by_its_number(shared: Shared) -> None:
+def test_a_read_succeeds_after_a_completion_with_a_wrong_id(shared: Shared) -> None:
     mark = shared.device.mark()
     shared.device.rule("id", {**READ, "times": 1}, id=5000)
     shared.reads()
@@ -117,7 +120,7 @@ def test_an_id_by_its_number(shared: Shared) -> None:
 
 
 @contextmanager
-def cached(guest: Guest, disk: str) -> Iterator[None]:
+def cached(guest: QemuGuest, disk: str) -> Iterator[None]:
     """As long as somebody has a disk open, its pages stay in the cache."""
     holder = guest.spawn(f"exec 9<{disk}; echo open >/tmp/holder; sleep 600")
     guest.wait_until("test -e /tmp/holder")
@@ -126,7 +129,7 @@ def cached(guest: Guest, disk: str) -> Iterator[None]:
     guest.run("rm /tmp/holder; echo 3 >/proc/sys/vm/drop_caches", check=True)
 
 
-def test_data_that_changes_after_the_command_is_done(shared: Shared) -> None:
+def test_data_changes_in_the_page_cache_only(shared: Shared) -> None:
     """It changes in the page cache, and only there."""
     look = f"dd if={shared.disk} bs={BLOCK} count=1 skip=24 2>/dev/null | od -An -c -N2"
     mark = shared.device.mark()
@@ -141,7 +144,7 @@ def test_data_that_changes_after_the_command_is_done(shared: Shared) -> None:
     assert shared.guest.out(look).split() == ["2", "4"]
 
 
-def test_data_that_changes_while_it_is_looked_at(shared: Shared) -> None:
+def test_data_can_change_between_two_looks(shared: Shared) -> None:
     """The page stays in the cache, so two looks can differ."""
     look = f"dd if={shared.disk} bs={BLOCK} count=1 skip=25 2>/dev/null | head -c1"
     flip = {"part": "data_in", "offset": 0, "for_ms": 4000}
@@ -156,7 +159,7 @@ def test_data_that_changes_while_it_is_looked_at(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize("entry", ["of no request", "out of range", "index ahead"])
-def test_forged_entries_of_the_used_ring(shared: Shared, entry: str) -> None:
+def test_io_survives_forged_entries_of_the_used_ring(shared: Shared, entry: str) -> None:
     """Nobody asked for them; I/O goes on, with a new start of the device if need be."""
     mark = shared.device.mark()
     job = shared.guest.spawn(
@@ -177,7 +180,7 @@ def test_forged_entries_of_the_used_ring(shared: Shared, entry: str) -> None:
 
 
 @pytest.mark.parametrize("queue", range(4))
-def test_a_queue_that_the_device_gives_up(shared: Shared, queue: int) -> None:
+def test_io_goes_on_when_the_device_reports_an_error_of_a_queue(shared: Shared, queue: int) -> None:
     """The front-end hears of it; nothing else changes."""
     if "error" in (refused := _order(shared.device, "vring_error", queue=queue)):
         assert "no descriptor" in refused["error"], refused
@@ -193,7 +196,7 @@ def _order(device: TestDevice, cmd: str, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("cpu", range(2))
-def test_a_lost_notification(shared: Shared, cpu: int) -> None:
+def test_a_lost_notification_is_repeated_and_counted(shared: Shared, cpu: int) -> None:
     """The command is not seen until the driver notifies the device again, which it does after the time-out;
     no function is sent. This is logged once in the driver's life, and counted."""
     before = sysfs.counters(shared.guest)
@@ -212,26 +215,26 @@ def test_a_lost_notification(shared: Shared, cpu: int) -> None:
     assert sysfs.counters(shared.guest)["lost_notifications"] == before["lost_notifications"] + 1
 
 
-def test_the_rules_were_kept(shared: Shared) -> None:
+def test_the_driver_kept_to_the_rules(shared: Shared) -> None:
     assert shared.device.lines("violation") == []
 
 
 # Devices of their own
 
 
-def ready(device: TestDevice, guest: Guest, units: int = 1) -> None:
+def ready(device: TestDevice, guest: QemuGuest, units: int = 1) -> None:
     sysfs.wait_for_units(guest, units)
 
 
-def goes_on(device: TestDevice, job: Handle, since: int) -> None:
+def goes_on(device: TestDevice, job: Handle, since: Mark) -> None:
     """Waits until the device has answered for a job after some line of the log."""
     device.wait_for(lambda: job.done() or len(device.since(since, "answer")) > 50, why="no I/O")
     assert not job.done(), f"the job has ended: {job.wait().stderr}"
 
 
 @pytest.mark.parametrize("end", ["disconnect", "die"])
-def test_the_device_goes_and_comes_back_under_io(
-    serve: Serve, boot: Callable[..., Guest], scratch: Path, end: str
+def test_no_write_is_lost_when_the_device_goes_and_comes_back(
+    serve: Serve, boot: Callable[..., QemuGuest], scratch: Path, end: str
 ) -> None:
     """QEMU connects again, behind the one door where it can. No write that was acknowledged is lost."""
     image = images.make(scratch / "disk.img", 16 * MEGABYTE)
@@ -247,7 +250,7 @@ def test_the_device_goes_and_comes_back_under_io(
         if end == "die":
             device.crash()
             device.start_again()
-            since = 0
+            since = Mark(device.log)
         else:
             device("disconnect")
         goes_on(device, job, since)
@@ -261,7 +264,9 @@ def test_the_device_goes_and_comes_back_under_io(
     assert device.lines("violation") == []
 
 
-def test_a_disk_in_a_file(serve: Serve, boot: Callable[..., Guest], scratch: Path) -> None:
+def test_a_disk_reads_and_writes_its_file(
+    serve: Serve, boot: Callable[..., QemuGuest], scratch: Path
+) -> None:
     """What the file holds is read, what is written gets there."""
     data, fresh = images.pattern("data", MEGABYTE), images.pattern("fresh", MEGABYTE)
     image = images.make(scratch / "disk.img", 8 * MEGABYTE, data)
@@ -281,7 +286,9 @@ def test_a_disk_in_a_file(serve: Serve, boot: Callable[..., Guest], scratch: Pat
     assert images.part(locked, 0, MEGABYTE // images.BLOCK) == data
 
 
-def test_a_cdrom_and_its_media(serve: Serve, boot: Callable[..., Guest], scratch: Path) -> None:
+def test_media_changes_of_a_cdrom_are_reported(
+    serve: Serve, boot: Callable[..., QemuGuest], scratch: Path
+) -> None:
     data = images.pattern("cd", 3 * MEGABYTE)
     iso = make_iso(scratch / "cd.iso", {"data.bin": data})
     device = serve({"unit": [{"kind": "cdrom", "file": iso}]})
@@ -334,7 +341,7 @@ def drives(serve_shared: Serve, boot_shared: Boots) -> Shared:
 
 
 @pytest.mark.parametrize("answer", NOTIFICATIONS)
-def test_asking_for_notifications(drives: Shared, answer: str) -> None:
+def test_a_drive_works_whatever_it_says_of_notifications(drives: Shared, answer: str) -> None:
     """Whatever the device says of notifications, the drive works."""
     match, action, wanted = NOTIFICATIONS[answer]
     device, guest = drives.device, drives.guest
@@ -361,7 +368,7 @@ def test_asking_for_notifications(drives: Shared, answer: str) -> None:
     guest.wait_until(f"! {found}")
 
 
-def test_a_subscription_that_breaks_the_queue_each_time(drives: Shared) -> None:
+def test_resets_end_though_each_subscription_breaks_the_queue(drives: Shared) -> None:
     """It would be renewed, break the queue and have the device reset for ever; but that ends soon."""
     device, guest = drives.device, drives.guest
     mark = device.mark()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the driver makes of every answer a device can give.
+"""Every answer that a device can give, and the result that the driver reports for it.
 
 Response codes, statuses, sense data, residuals and used lengths, right and wrong.
 
@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from conftest import Boots
-from guest import Guest
+from guest import QemuGuest
 from guest.device import TestDevice
+from support.boots import Boots
+
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
 
 # What is logged for answers that no device should give, and what the midlayer says of failed commands.
 ALLOW = [
-    r"which does not exist",
+    r"invalid response \d+ to a command",
     r"reservation conflict",
     r"FAILED Result",
     r"CDB: ",
@@ -38,7 +41,7 @@ SENSE = "70 00 03 00 00 00 00 0a 00 00 00 00 11 04 00 00 00 00"
 @dataclass
 class Shared:
     device: TestDevice
-    guest: Guest
+    guest: QemuGuest
 
     def send(self, direction: str, **action: object) -> tuple[int, str]:
         """Sends a command that the device answers so. Returns the exit code and what was printed."""
@@ -84,7 +87,7 @@ RESPONSES = {
 
 @pytest.mark.parametrize("direction", COMMANDS)
 @pytest.mark.parametrize("code", RESPONSES)
-def test_response(shared: Shared, code: int, direction: str) -> None:
+def test_response_becomes_a_host_status(shared: Shared, code: int, direction: str) -> None:
     rc, said = shared.send(direction, response=code)
     # The midlayer tries TEST UNIT READY again after a reset, and only that command.
     if RESPONSES[code] is None or (direction == "none" and RESPONSES[code] == "DID_RESET"):
@@ -94,7 +97,7 @@ def test_response(shared: Shared, code: int, direction: str) -> None:
 
 
 @pytest.mark.parametrize("direction", COMMANDS)
-def test_target_and_nexus_failure(shared: Shared, direction: str) -> None:
+def test_target_and_nexus_failure_are_told_apart(shared: Shared, direction: str) -> None:
     """TARGET_FAILURE is an error that no other path mends; NEXUS_FAILURE is a reservation conflict."""
     rc, said = shared.send(direction, response="target_failure")
     assert (rc, "Internal target failure" in said) == (3, True), said
@@ -118,7 +121,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_status(shared: Shared, status: str) -> None:
+def test_status_reaches_the_user(shared: Shared, status: str) -> None:
     rc, said = shared.send("in", status=int(status, 0) if status.startswith("0x") else status)
     assert rc == STATUSES[status][0], said
     assert f"SCSI Status: {STATUSES[status][1]}" in said, said
@@ -127,7 +130,7 @@ def test_status(shared: Shared, status: str) -> None:
 @pytest.mark.parametrize(
     "length", [*range(0, 20), 31, 32, 33, 64, 95, 96, 97, 128, 251, 252, 253, 0xFFFFFFFF]
 )
-def test_sense_length(shared: Shared, length: int) -> None:
+def test_sense_is_no_longer_than_its_room(shared: Shared, length: int) -> None:
     """Sense data is what the device says is there, and no more than there is room for."""
     rc, said = shared.send("in", status="check_condition", sense=SENSE, sense_len=length)
     assert "SCSI Status: Check Condition" in said, said
@@ -146,7 +149,7 @@ RESIDUALS |= dict.fromkeys(["full", "beyond", "max"], "No data received")
 
 @pytest.mark.parametrize("direction", COMMANDS)
 @pytest.mark.parametrize("residual", RESIDUALS)
-def test_residual(shared: Shared, residual: str, direction: str) -> None:
+def test_residual_reaches_the_user(shared: Shared, residual: str, direction: str) -> None:
     rc, said = shared.send(direction, residual=residual)
     assert rc == 0, said
     if direction == "in":
@@ -155,7 +158,7 @@ def test_residual(shared: Shared, residual: str, direction: str) -> None:
 
 @pytest.mark.parametrize("direction", COMMANDS)
 @pytest.mark.parametrize("used", ["zero", "half", "full", "beyond", "max"])
-def test_used_length(shared: Shared, used: str, direction: str) -> None:
+def test_used_length_decides_nothing(shared: Shared, used: str, direction: str) -> None:
     """The used length decides nothing: vhost-scsi always says 0."""
     rc, said = shared.send(direction, used_len=used)
     assert rc == 0, said
@@ -164,18 +167,18 @@ def test_used_length(shared: Shared, used: str, direction: str) -> None:
 
 
 @pytest.mark.parametrize("direction", COMMANDS)
-def test_nothing_written(shared: Shared, direction: str) -> None:
+def test_a_completion_without_a_response_is_an_error(shared: Shared, direction: str) -> None:
     """A device that completes a command without a response did not do it."""
     rc, said = shared.send(direction, write="nothing")
     assert (rc, host_status(said)) == (99, "DID_ERROR"), said
 
 
-def test_data_without_a_response(shared: Shared) -> None:
+def test_data_without_a_response_is_an_error(shared: Shared) -> None:
     rc, said = shared.send("in", write="data")
     assert (rc, host_status(said)) == (99, "DID_ERROR"), said
 
 
-def test_data_that_is_changed(shared: Shared) -> None:
+def test_the_device_changes_data_both_ways(shared: Shared) -> None:
     """The device's own means to change data do so, both ways."""
     shared.guest.run("dd if=/dev/zero of=/dev/sda bs=4k count=1 oflag=direct", check=True)
     shared.device.rule("bad", {"opcode": "READ_10", "times": 1}, corrupt={"offset": 5, "length": 2})
@@ -199,7 +202,7 @@ REGISTERS = "72 01 00 1d 00 00 00 0e 09 0c 00 12 34 56 78 9a bc de f0 17 40 50"
 
 
 @pytest.mark.parametrize("name", PASS_THROUGH)
-def test_sense_data_of_a_command_that_succeeded(shared: Shared, name: str) -> None:
+def test_sense_data_of_a_command_that_succeeded_reaches_the_user(shared: Shared, name: str) -> None:
     """It gets to the user to the last byte, and so does the data; nothing is logged or sent again."""
     cdb = PASS_THROUGH[name]
     data = bytes(range(256)) * 2
@@ -226,7 +229,7 @@ def test_sense_data_of_a_command_that_succeeded(shared: Shared, name: str) -> No
     assert len(shared.guest.dmesg()) == lines, shared.guest.dmesg()[lines:]
 
 
-def test_no_rule_was_broken(shared: Shared) -> None:
+def test_the_driver_kept_to_the_rules(shared: Shared) -> None:
     assert shared.device.lines("violation") == []
     statistics = shared.device("stats")
     assert statistics["stats"]["units"]["0:0"]["in_flight"] == 0

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from conftest import Boots
-from guest import Guest, sysfs
+from guest import MEGABYTE, QemuGuest, sysfs
 from guest.device import TestDevice
+from support.boots import Boots
+from support.events import all_handled
 
-MEGABYTE = 1 << 20
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
+
 BLOCK = 512
 # In this time whatever is still to come after a change has come.
 AFTER = 1.5
@@ -37,7 +40,7 @@ class Uevents:
 @dataclass
 class Shared:
     device: TestDevice
-    guest: Guest
+    guest: QemuGuest
     size: int = 16
 
     @contextmanager
@@ -108,7 +111,7 @@ def told_once(shared: Shared, uevents: Uevents, lun: int, times: int = 1) -> Non
     assert sum(TOLD in lines or RESIZED in lines for lines in uevents.all) == 2 * times, "about others, too"
 
 
-def test_an_idle_unit(shared: Shared) -> None:
+def test_an_idle_unit_gets_its_new_size(shared: Shared) -> None:
     with shared.uevents() as uevents:
         blocks = shared.resize(AWAKE)
         shared.has_size(AWAKE, blocks)
@@ -119,7 +122,7 @@ def test_an_idle_unit(shared: Shared) -> None:
     assert uevents.count(TOLD, "") == uevents.count(RESIZED, "") == 0
 
 
-def test_a_unit_in_use(shared: Shared) -> None:
+def test_a_unit_in_use_gets_its_new_size(shared: Shared) -> None:
     """Commands find the unit attention before, while and after the driver acts on the event."""
     node = sysfs.unit_node(shared.guest, 0, OTHER)
     reads = (
@@ -137,7 +140,7 @@ def test_a_unit_in_use(shared: Shared) -> None:
     told_once(shared, uevents, OTHER)
 
 
-def test_two_changes(shared: Shared) -> None:
+def test_two_changes_are_reported_twice(shared: Shared) -> None:
     """Each is told, though they are alike."""
     with shared.uevents() as uevents:
         shared.has_size(AWAKE, shared.resize(AWAKE))
@@ -146,7 +149,7 @@ def test_two_changes(shared: Shared) -> None:
     told_once(shared, uevents, AWAKE, times=2)
 
 
-def test_a_unit_that_sleeps(asleep: Shared) -> None:
+def test_a_unit_that_sleeps_has_its_new_size_when_it_is_used(asleep: Shared) -> None:
     """It has its new size by the time that it has been used again, all of which can be read."""
     with asleep.uevents() as uevents:
         mark = asleep.device.mark()
@@ -157,6 +160,25 @@ def test_a_unit_that_sleeps(asleep: Shared) -> None:
         asleep.has_size(SLEEPER, blocks, 5)
     asleep.read(SLEEPER, asleep.size - 1)
     told_once(asleep, uevents, SLEEPER)
+
+
+@pytest.mark.ours("the C driver looks at no unit that sleeps")
+def test_a_unit_that_sleeps_is_woken_once_when_events_were_missed(asleep: Shared) -> None:
+    """All units are looked at then; what there is to ask a medium for concerns no disk."""
+    tracing = "/sys/kernel/tracing"
+    event = f"{tracing}/events/rpm/rpm_resume"
+    name = f"{asleep.guest.host()}:0:0:{SLEEPER}"
+    asleep.guest.run(
+        f"echo 'name == \"{name}\"' >{event}/filter && echo >{tracing}/trace && echo 1 >{event}/enable",
+        check=True,
+    )
+    mark = asleep.device.mark()
+    asleep.device("event", event=0, missed=True, wait=True)
+    all_handled(asleep.device)
+    asleep.guest.run(f"echo 0 >{event}/enable", check=True)
+    assert asleep.device.since(mark, "request", name="TEST_UNIT_READY", unit=f"0:{SLEEPER}"), "not looked at"
+    resumed = asleep.guest.out(f"grep rpm_resume: {tracing}/trace || :").splitlines()
+    assert len(resumed) == 1, resumed
 
 
 def test_the_driver_kept_to_the_rules(shared: Shared) -> None:

@@ -3,19 +3,21 @@
 segments, a unit that takes less than its device does, and lists of segments too short for protection
 information. Each disk works within its limits. One guest has them all."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import LOGS, OURS, Boots
-from guest import Controller, Disk, Guest, logcheck
-from guest.device import TestDevice, shared_memory
+from guest import MEGABYTE, Controller, Disk, QemuGuest, logcheck
+from guest.device import Mark, TestDevice, shared_memory
+from support.boots import OURS, Boots
+from support.machines import root_port
 
-MEGABYTE = 1 << 20
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
+
 MEMORY = 1024
 SIZE = "4M"
 
@@ -34,8 +36,8 @@ SEGMENTS = {f"seg_max {count}": count for count in (1, 2, 3, 126)}
 # Devices whose commands have room for data, or for protection information, and not for both; and how many
 # segments that is.
 PROTECTED = {"seg_max 1": 1, "queue size 3": 1}
+OFF = "protection information is off: "
 PI_FEATURES = ["hotplug", "change", "indirect_desc", "event_idx", "version_1", "t10_pi"]
-PORT = {"driver": "pcie-root-port", "id": "port0", "chassis": 1}
 
 LARGE = 16384
 SECTORS = (8, 15, 0xFFFF)
@@ -43,7 +45,7 @@ SECTORS = (8, 15, 0xFFFF)
 
 @dataclass
 class Shared:
-    guest: Guest
+    guest: QemuGuest
     devices: dict[str, TestDevice]
     # What was logged when the driver was loaded.
     loading: str
@@ -70,7 +72,7 @@ class Shared:
         )
 
 
-def data_commands(device: TestDevice, mark: int, lun: int = 0) -> list[dict[str, Any]]:
+def data_commands(device: TestDevice, mark: Mark, lun: int = 0) -> list[dict[str, Any]]:
     """The reads and writes of a unit since `mark`."""
     lines = device.since(mark, "request", unit=f"0:{lun}")
     return [line for line in lines if line["name"] in ("READ_10", "WRITE_10")]
@@ -86,31 +88,17 @@ def segments(line: dict[str, Any]) -> int:
 
 
 @pytest.fixture(scope="module")
-def serve_many() -> Iterator[Callable[[dict[str, Any]], TestDevice]]:
-    """Starts several scripted devices of one guest. To be named before `boot_shared`."""
-    count = 0
-    with ExitStack() as stack:
-
-        def serve(scenario: dict[str, Any]) -> TestDevice:
-            nonlocal count
-            count += 1
-            return stack.enter_context(TestDevice(LOGS / "devices", scenario, name=f"blocks-{count}"))
-
-        yield serve
-
-
-@pytest.fixture(scope="module")
-def shared(serve_many: Callable[..., TestDevice], boot_shared: Boots, scratch_shared: Path) -> Shared:
+def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots, scratch_shared: Path) -> Shared:
     devices = {}
     unit = {"size": SIZE}
     for name in PROTECTED:
         few = {"config": {"seg_max": 1}} if name == "seg_max 1" else {}
         features = PI_FEATURES if name == "seg_max 1" else [*PI_FEATURES, "ring_packed"]
         device = {"request_queues": 1, "features": features, **few}
-        devices[f"protected {name}"] = serve_many({"device": device, "unit": [{**unit, "protection": 1}]})
+        devices[f"protected {name}"] = serve_shared({"device": device, "unit": [{**unit, "protection": 1}]})
     for name, count in SEGMENTS.items():
         device = {"request_queues": 1, "config": {"seg_max": count}}
-        devices[name] = serve_many({"device": device, "unit": [unit, {**unit, "lun": 1}], "rule": [RULE]})
+        devices[name] = serve_shared({"device": device, "unit": [unit, {**unit, "lun": 1}], "rule": [RULE]})
     doors = {name: each.door("test", name=f"vhost{i}") for i, (name, each) in enumerate(devices.items())}
     words = len(shared_memory(MEMORY))
     # The firmware does not know what to do with such a ring: it is plugged in when that is done.
@@ -126,7 +114,10 @@ def shared(serve_many: Callable[..., TestDevice], boot_shared: Boots, scratch_sh
     ]
     guest = boot_shared(
         controllers,
-        devices=[*(one["devices"][0] for one in doors.values() if one["devices"][0] is not late), PORT],
+        devices=[
+            *(one["devices"][0] for one in doors.values() if one["devices"][0] is not late),
+            root_port(),
+        ],
         args=shared_memory(MEMORY) + [word for one in doors.values() for word in one["args"][words:]],
         memory=MEMORY,
         module=None,
@@ -150,7 +141,7 @@ def shared(serve_many: Callable[..., TestDevice], boot_shared: Boots, scratch_sh
 
 
 @pytest.mark.parametrize("sectors", SECTORS)
-def test_large_blocks(shared: Shared, sectors: int) -> None:
+def test_large_blocks_work_or_are_refused_with_a_reason(shared: Shared, sectors: int) -> None:
     """Blocks of 16 KiB, of which the device's max_sectors has less than one: a disk that works, or none and a
     line that says why; and nothing that the block layer warns of."""
     name = f"max_sectors {sectors}"
@@ -175,7 +166,7 @@ def test_large_blocks(shared: Shared, sectors: int) -> None:
 
 
 @pytest.mark.parametrize("name", PROTECTED)
-def test_no_room_for_protection_information(shared: Shared, name: str) -> None:
+def test_a_disk_works_without_protection_that_finds_no_room(shared: Shared, name: str) -> None:
     """A disk without protection is better than none; one line says what it is without."""
     device = shared.devices[f"protected {name}"]
     virtio = shared.virtio(f"protected {name}")
@@ -189,12 +180,12 @@ def test_no_room_for_protection_information(shared: Shared, name: str) -> None:
     assert shared.guest.run(f"cat /sys/block/{str(node)[5:]}/integrity/format").stdout.strip() in ("", "none")
     assert device.lines("violation") == []
     if OURS:
-        said = [line for line in shared.loading.splitlines() if f" {virtio}: " in line and "T10_PI" in line]
+        said = [line for line in shared.loading.splitlines() if f" {virtio}: " in line and OFF in line]
         assert len(said) == 1, said
 
 
 @pytest.mark.parametrize("name", SEGMENTS)
-def test_few_segments(shared: Shared, name: str) -> None:
+def test_commands_have_no_more_segments_than_the_device_takes(shared: Shared, name: str) -> None:
     device = shared.devices[name]
     mark = device.mark()
     shared.works(shared.node(name))
@@ -208,7 +199,7 @@ def test_few_segments(shared: Shared, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEGMENTS)
-def test_a_unit_that_takes_less_than_the_device(shared: Shared, name: str) -> None:
+def test_limits_of_a_unit_hold_besides_those_of_the_device(shared: Shared, name: str) -> None:
     """The limit of its Block Limits VPD page holds besides that of the device."""
     device = shared.devices[name]
     mark = device.mark()

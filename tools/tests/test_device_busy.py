@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from conftest import Boots
-from guest import Guest, fio, sysfs
-from guest.device import TestDevice
+from guest import QemuGuest, fio, sysfs
+from guest.device import Mark, TestDevice
+from support.boots import Boots
+
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
 
 OPCODES = ["READ_10", "WRITE_10"]
 WAYS: dict[str, dict[str, str]] = {
@@ -30,9 +33,9 @@ LEAST = 4
 @dataclass
 class Shared:
     device: TestDevice
-    guest: Guest
+    guest: QemuGuest
 
-    def busy_answers(self, mark: int) -> list[dict[str, Any]]:
+    def busy_answers(self, mark: Mark) -> list[dict[str, Any]]:
         return self.device.since(mark, "answer", rule="busy")
 
 
@@ -45,7 +48,7 @@ def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Share
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_unit_that_is_busy(
+def test_commands_wait_for_a_busy_unit(
     shared: Shared, way: str, record_property: Callable[[str, object], None]
 ) -> None:
     """A read of one unit and a write of another wait until the units take commands again."""
@@ -76,12 +79,12 @@ def test_a_unit_that_is_busy(
     guest.run(f"dd if={nodes[1]} bs=4k count=1 iflag=direct | cmp - /tmp/d", check=True)
 
 
-def commands(device: TestDevice, mark: int) -> list[dict[str, Any]]:
+def commands(device: TestDevice, mark: Mark) -> list[dict[str, Any]]:
     return [line for line in device.since(mark, "request") if line["name"] in OPCODES]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_many_commands_to_a_unit_that_is_mostly_busy(shared: Shared, way: str) -> None:
+def test_data_stays_right_on_a_unit_that_is_mostly_busy(shared: Shared, way: str) -> None:
     """Nine of ten commands find the unit busy, in any order of reads and writes: data stays right."""
     device, guest = shared.device, shared.guest
     node = sysfs.unit_node(guest, 0, 2)

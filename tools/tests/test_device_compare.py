@@ -12,16 +12,14 @@ from typing import Any
 
 import pytest
 
-from conftest import Boots
-from guest import Guest, fio, numbered, sysfs
+from guest import QemuGuest, fio, numbered, sysfs
 from guest.device import TestDevice
+from support.boots import Boots
+from support.known_lines import MISBEHAVING
 
-ALLOW = [
-    r"virtio_scsi_rs virtio\d+: ",
-    r"(sd|scsi) \d+:\d+:\d+:\d+: ",
-    r"I/O error,? (on )?dev sd",
-    r"device offline error, dev sd",
-]
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
+
 # Seconds: the time-out of a command, and what a driver that has such a bound waits for a function.
 TIMEOUT, STEP = 2, 2
 # Who has not come back by then does not.
@@ -85,7 +83,7 @@ CASES = {
 @dataclass
 class Shared:
     device: TestDevice
-    guest: Guest
+    guest: QemuGuest
 
     def node(self, lun: int) -> str:
         return sysfs.unit_node(self.guest, 0, lun)
@@ -98,7 +96,7 @@ class Shared:
 def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Shared:
     device = serve_shared({"unit": [{"lun": lun, "size": "8M"} for lun in range(3)]})
     options = {"parameters": f"recovery_step={STEP}", "append": "hung_task_panic=0"}
-    shared = Shared(device, boot_shared(**device.door("scsi"), allow=ALLOW, **options))
+    shared = Shared(device, boot_shared(**device.door("scsi"), allow=MISBEHAVING, **options))
     ready(shared)
     shared.guest.run(numbered.fill(shared.node(0), 32), check=True)
     return shared
@@ -121,7 +119,7 @@ def measured(record: Record) -> Iterator[Callable[[], float]]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_read(shared: Shared, name: str, record_property: Record) -> None:
+def test_a_read_ends_in_time(shared: Shared, name: str, record_property: Record) -> None:
     case = CASES[name]
     mark = shared.device.mark()
     names = [f"rule {number}" for number in range(len(case.rules))]
@@ -143,7 +141,7 @@ def test_a_read(shared: Shared, name: str, record_property: Record) -> None:
         assert shared.guest.run(shared.read(block)).rc == 0, "the next reads do not work"
 
 
-def test_a_notification_that_is_lost(shared: Shared, record_property: Record) -> None:
+def test_a_read_ends_after_a_lost_notification(shared: Shared, record_property: Record) -> None:
     mark = shared.device.mark()
     for queue in (2, 3):
         shared.device("ignore_kicks", queue=queue, count=1)
@@ -169,7 +167,7 @@ def hold_a_hundred(shared: Shared) -> None:
     shared.device.wait_for(lambda: len(shared.device("waiting")["waiting"]) >= 100, why="commands in flight")
 
 
-def test_unbinding_under_a_hundred_held_commands(shared: Shared, record_property: Record) -> None:
+def test_unbinding_ends_a_hundred_held_commands(shared: Shared, record_property: Record) -> None:
     guest = shared.guest
     guest.run("for f in /sys/block/sd*/device; do echo 60 >$f/timeout; done", check=True)
     name = guest.out("basename $(readlink -f /sys/class/scsi_host/host*/device/..)")
@@ -186,7 +184,7 @@ def test_unbinding_under_a_hundred_held_commands(shared: Shared, record_property
     assert guest.run(shared.read(14)).rc == 0
 
 
-def test_removal_of_a_unit_under_a_hundred_held_commands(shared: Shared, record_property: Record) -> None:
+def test_a_unit_is_removed_under_a_hundred_held_commands(shared: Shared, record_property: Record) -> None:
     """Its own, and the removal and coming of others that are told of after it."""
     hold_a_hundred(shared)
     with measured(record_property) as seconds:

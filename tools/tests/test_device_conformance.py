@@ -8,11 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
-from conftest import OURS
-from guest import Guest, fio
+from guest import QemuGuest, fio
 from guest.device import DOORS, TestDevice
+from support.boots import OURS
+from support.known_lines import OUR_DRIVER, UNIT
 
-ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"(sd|sr|scsi) \d+:\d+:\d+:\d+: "]
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
+
 UNITS = [
     {"size": "16M", "thin": True},
     {"lun": 1, "size": "8M", "block_size": 4096},
@@ -23,10 +26,12 @@ LISTED = "ls -d /sys/bus/scsi/devices/*:0:*/block/* | wc -l"
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_whole_life(door: str, serve: Callable[..., TestDevice], boot: Callable[..., Guest]) -> None:
+def test_a_whole_life_keeps_to_the_rules(
+    door: str, serve: Callable[..., TestDevice], boot: Callable[..., QemuGuest]
+) -> None:
     """Probe, scan, I/O, task management, events, reset, unbind and bind, unload."""
     device = serve({"device": {"async_events": 16}, "unit": UNITS})
-    guest = boot(**device.door(door), parameters="recovery_step=1", allow=ALLOW)
+    guest = boot(**device.door(door), parameters="recovery_step=1", allow=(OUR_DRIVER, UNIT))
     guest.wait_until(f"test $({LISTED}) -eq {len(UNITS)}")
     disk = guest.out("ls /sys/bus/scsi/devices/*:0:0:0/block")
     for number in range(3):

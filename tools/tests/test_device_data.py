@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
-from conftest import OURS, Boots, folder_of
-from guest import Disk, Guest, Result, images, make_iso, sysfs
+from guest import MEGABYTE, Disk, Guest, Result, images, make_iso, sysfs
 from guest.device import DOORS, TestDevice
 from guest.uml import UmlGuest
-from scsi_units import (
+from support import data, sg3
+from support.boots import OURS, Boots, folder_of, has_failed
+from support.data import Disks, each_gets_its_own, many, seen
+from support.libiscsi import Verdicts, assert_same, run_suite
+from support.scsi_units import (
     BLOCK,
     DATA,
     FRESH,
     ILLEGAL_REQUEST,
-    MEGABYTE,
     NO_MEDIUM,
     NOT_READY,
     READ_32,
@@ -30,73 +32,37 @@ from scsi_units import (
     Unit,
     Units,
 )
-from test_data import (
-    Disks,
-    each_gets_its_own,
-    many,
-    seen,
-    test_cdrom,
-    test_ext4,
-    test_fio,
-    test_fio_finds_what_is_damaged,
-    test_fio_with_several_jobs,
-)
-from test_libiscsi import Verdicts, assert_same, run_suite
-from test_sg3_data import (
-    test_copying_from_disk_to_disk,
-    test_reset_of_a_logical_unit,
-    test_resets_under_io,
-    test_scan_of_all_luns,
-    test_sg_dd_reads,
-    test_sg_dd_writes,
-    test_write_same,
-)
-from test_sg3_utils import (
-    fresh,
-    test_luns,
-    test_modes,
-    test_raw_address_out_of_range,
-    test_raw_cdb_over_32_bytes_is_refused,
-    test_raw_read,
-    test_raw_read_overrun,
-    test_raw_residual,
-    test_raw_write,
-    test_raw_write_overrun,
-    test_readcap,
-    test_readcap_of_too_large_a_disk,
-    test_turs,
-    test_vpd_page_that_is_not_there,
-)
 
-# What is taken from the other files.
-__all__ = [
-    "fresh",
-    "test_cdrom",
-    "test_copying_from_disk_to_disk",
-    "test_ext4",
-    "test_fio",
-    "test_fio_finds_what_is_damaged",
-    "test_fio_with_several_jobs",
-    "test_luns",
-    "test_modes",
-    "test_raw_address_out_of_range",
-    "test_raw_cdb_over_32_bytes_is_refused",
-    "test_raw_read",
-    "test_raw_read_overrun",
-    "test_raw_residual",
-    "test_raw_write",
-    "test_raw_write_overrun",
-    "test_readcap",
-    "test_readcap_of_too_large_a_disk",
-    "test_reset_of_a_logical_unit",
-    "test_resets_under_io",
-    "test_scan_of_all_luns",
-    "test_sg_dd_reads",
-    "test_sg_dd_writes",
-    "test_turs",
-    "test_vpd_page_that_is_not_there",
-    "test_write_same",
-]
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
+
+# The tests that any device has to pass.
+fresh = sg3.fresh
+test_cdrom_reads_as_its_image = data.test_cdrom_reads_as_its_image
+test_copying_from_disk_to_disk_keeps_data = sg3.test_copying_from_disk_to_disk_keeps_data
+test_ext4_holds_what_was_written = data.test_ext4_holds_what_was_written
+test_fio_verifies_what_it_wrote = data.test_fio_verifies_what_it_wrote
+test_fio_finds_what_is_damaged = data.test_fio_finds_what_is_damaged
+test_several_jobs_of_fio_verify_what_they_wrote = data.test_several_jobs_of_fio_verify_what_they_wrote
+test_luns_are_listed = sg3.test_luns_are_listed
+test_modes_are_read = sg3.test_modes_are_read
+test_raw_address_out_of_range_has_sense = sg3.test_raw_address_out_of_range_has_sense
+test_raw_cdb_over_32_bytes_is_refused = sg3.test_raw_cdb_over_32_bytes_is_refused
+test_raw_read_has_the_data = sg3.test_raw_read_has_the_data
+test_raw_read_overrun_is_an_error = sg3.test_raw_read_overrun_is_an_error
+test_raw_residual_reaches_the_user = sg3.test_raw_residual_reaches_the_user
+test_raw_write_is_on_the_image = sg3.test_raw_write_is_on_the_image
+test_raw_write_overrun_writes_nothing = sg3.test_raw_write_overrun_writes_nothing
+test_readcap_has_the_size = sg3.test_readcap_has_the_size
+test_readcap_says_that_a_disk_is_too_large = sg3.test_readcap_says_that_a_disk_is_too_large
+test_reset_of_a_logical_unit_reaches_the_device = sg3.test_reset_of_a_logical_unit_reaches_the_device
+test_resets_lose_no_data = sg3.test_resets_lose_no_data
+test_scan_finds_a_deleted_unit_again = sg3.test_scan_finds_a_deleted_unit_again
+test_sg_dd_reads = sg3.test_sg_dd_reads
+test_sg_dd_writes = sg3.test_sg_dd_writes
+test_turs_are_counted = sg3.test_turs_are_counted
+test_vpd_page_that_is_not_there_has_sense = sg3.test_vpd_page_that_is_not_there_has_sense
+test_write_same_writes_each_block = sg3.test_write_same_writes_each_block
 
 UML = "uml"
 
@@ -225,7 +191,7 @@ def device(shared: tuple[ScriptedUnits, Disks, TestDevice]) -> TestDevice:
 @pytest.fixture(autouse=True)
 def _log_stays_clean(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
-    if "shared" in request.fixturenames and not getattr(request.node, "failed", False):
+    if "shared" in request.fixturenames and not has_failed(request.node):
         request.getfixturevalue("units").guest.assert_clean_log()
 
 
@@ -235,7 +201,7 @@ def commands(device: TestDevice, *names: str) -> list[int]:
     return [counts.get(name, 0) for name in names]
 
 
-def test_lsscsi(units: ScriptedUnits) -> None:
+def test_lsscsi_lists_each_unit(units: ScriptedUnits) -> None:
     lines = [line.split() for line in units.guest.out("lsscsi").splitlines()]
     address = units.guest.host()
     for unit in (units.disk, units.scratch, units.large, units.blocks4k, units.cdrom):
@@ -255,12 +221,12 @@ def test_lsscsi(units: ScriptedUnits) -> None:
         ("lbpv", ["LBPU=1", "LBPWS=1", "LBPWS10=1", "thin provisioned"]),
     ],
 )
-def test_vpd(units: ScriptedUnits, page: str, expected: list[str]) -> None:
+def test_vpd_pages_are_read(units: ScriptedUnits, page: str, expected: list[str]) -> None:
     said = units.guest.out(f"sg_vpd -p {page} {units.disk.node}")
     assert [line for line in expected if line not in said] == [], said
 
 
-def test_opcodes(units: ScriptedUnits) -> None:
+def test_opcodes_are_those_that_are_answered(units: ScriptedUnits) -> None:
     """What the unit says that it has, and nothing else, is what it answers."""
     said = units.guest.out(f"sg_opcodes {units.disk.node}")
     for name in (
@@ -277,13 +243,13 @@ def test_opcodes(units: ScriptedUnits) -> None:
     assert units.disk.raw("3b 00 00 00 00 00 00 00 00 00").rc != 0
 
 
-def test_requests(units: ScriptedUnits) -> None:
+def test_requests_finds_no_sense(units: ScriptedUnits) -> None:
     for option in ("", "--desc"):
         said = units.guest.out(f"sg_requests {option} {units.disk.node} 2>&1")
         assert "Sense key: No Sense" in said
 
 
-def test_verify(units: ScriptedUnits) -> None:
+def test_verify_compares(units: ScriptedUnits) -> None:
     """Without data, with the data that is there, and with other data."""
     for option in ("", "--16"):
         units.guest.run(f"sg_verify {option} --count=100 {units.disk.node}", check=True)
@@ -294,14 +260,14 @@ def test_verify(units: ScriptedUnits) -> None:
     assert (result.rc, "MISCOMPARE" in result.stderr) == (14, True)
 
 
-def test_sync(units: ScriptedUnits, device: TestDevice) -> None:
+def test_sync_reaches_the_device(units: ScriptedUnits, device: TestDevice) -> None:
     names = ("SYNCHRONIZE_CACHE_10", "SYNCHRONIZE_CACHE_16")
     before = commands(device, *names)
     units.guest.run(f"sg_sync {units.scratch.node} && sg_sync --16 {units.scratch.node}", check=True)
     assert commands(device, *names) == [count + 1 for count in before]
 
 
-def test_start(units: ScriptedUnits) -> None:
+def test_start_moves_the_tray(units: ScriptedUnits) -> None:
     """The tray opens and closes, and what is asked of an open one gets sense."""
     cdrom, guest = units.cdrom, units.guest
     guest.run(f"sg_start --eject {cdrom.node}", check=True)
@@ -313,7 +279,7 @@ def test_start(units: ScriptedUnits) -> None:
     guest.run(f"sg_start --stop {units.disk.node} && sg_start --start {units.disk.node}", check=True)
 
 
-def test_raw_32_byte_cdbs(units: ScriptedUnits) -> None:
+def test_raw_32_byte_cdbs_read_and_write(units: ScriptedUnits) -> None:
     """READ(32) and WRITE(32) of one block."""
     result = units.disk.raw(READ_32, f"-r {BLOCK} -o /tmp/read")
     assert result.rc == 0, result.stderr
@@ -327,7 +293,7 @@ def test_raw_32_byte_cdbs(units: ScriptedUnits) -> None:
     assert images.part(units.scratch.image, lba - 1, 3) == bytes(BLOCK) + FRESH[:BLOCK] + bytes(BLOCK)
 
 
-def test_unmap(units: ScriptedUnits, device: TestDevice) -> None:
+def test_unmapped_blocks_read_as_zeros(units: ScriptedUnits, device: TestDevice) -> None:
     """What is unmapped reads as zeros; what is around it stays."""
     scratch = units.scratch
     units.guest.run(f"dd if=/tmp/fresh of={scratch.node} bs=64k oflag=direct", check=True)
@@ -341,7 +307,7 @@ def test_unmap(units: ScriptedUnits, device: TestDevice) -> None:
     assert units.guest.pull("/tmp/back") == kept
 
 
-def test_write_same_32(units: ScriptedUnits) -> None:
+def test_write_same_32_writes_each_block(units: ScriptedUnits) -> None:
     scratch = units.scratch
     scratch.clear(0x5000 - 1, 10)
     same = "sg_write_same --32 --in=/tmp/fresh --xferlen=512 --lba=0x5000 --num=8"
@@ -349,7 +315,7 @@ def test_write_same_32(units: ScriptedUnits) -> None:
     assert images.part(scratch.image, 0x5000 - 1, 10) == bytes(BLOCK) + FRESH[:BLOCK] * 8 + bytes(BLOCK)
 
 
-def test_compare_and_write(units: ScriptedUnits) -> None:
+def test_compare_and_write_writes_only_if_equal(units: ScriptedUnits) -> None:
     """It writes if the data is what it is said to be, and says where it is not."""
     scratch, old, new = units.scratch, FRESH[:BLOCK], FRESH[BLOCK : 2 * BLOCK]
     images.put(scratch.image, 0x6000, old + bytes(BLOCK))
@@ -362,7 +328,7 @@ def test_compare_and_write(units: ScriptedUnits) -> None:
     assert images.part(scratch.image, 0x6000, 1) == new
 
 
-def test_persistent_reservation(units: ScriptedUnits) -> None:
+def test_persistent_reservation_is_made_and_cleared(units: ScriptedUnits) -> None:
     persist, node = "sg_persist -n --no-inquiry", units.scratch.sg
     units.guest.run(f"{persist} --out --register --param-sark=0xabc {node}", check=True)
     units.guest.run(f"{persist} --out --reserve --param-rk=0xabc --prout-type=1 {node}", check=True)
@@ -371,11 +337,11 @@ def test_persistent_reservation(units: ScriptedUnits) -> None:
     assert "NO registered" in units.guest.out(f"{persist} --in --read-keys {node}")
 
 
-def test_wrong_field(units: ScriptedUnits) -> None:
+def test_wrong_field_is_refused(units: ScriptedUnits) -> None:
     assert units.disk.raw("28 e0 00 00 00 00 00 00 01 00", f"-r {BLOCK}").rc == ILLEGAL_REQUEST
 
 
-def test_flush(disks: Disks, device: TestDevice) -> None:
+def test_a_synchronous_write_is_flushed(disks: Disks, device: TestDevice) -> None:
     """A synchronous write is followed by a flush, and another one is not."""
     guest, node = disks.guest, disks.guest.node(disks.fio)
     before = commands(device, "SYNCHRONIZE_CACHE_10")[0]
@@ -390,12 +356,14 @@ def test_flush(disks: Disks, device: TestDevice) -> None:
     assert flushes >= 20 or len(through) >= 20
 
 
-def test_the_rules_were_kept(device: TestDevice) -> None:
+def test_the_driver_kept_to_the_rules(device: TestDevice) -> None:
     assert device.lines("violation") == []
     assert not device("waiting")["waiting"]
 
 
-def test_many_disks(serve: Callable[..., TestDevice], door: Door, scratch: Path) -> None:
+def test_each_of_many_disks_has_its_own_data(
+    serve: Callable[..., TestDevice], door: Door, scratch: Path
+) -> None:
     """Each of 64 units, at the edges of addressing, gets its own data."""
     disks = many(scratch)
     guest = door.guest(serve(scenario(disks)))
@@ -421,7 +389,9 @@ def over_c(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Verdicts]:
     return suite(DOORS[0], tmp_path_factory.mktemp("c") / "suite", module="c")
 
 
-def test_libiscsi(door_name: str, scratch: Path, module: Path, over_c: tuple[Result, Verdicts]) -> None:
+def test_same_verdicts_as_over_the_c_driver(
+    door_name: str, scratch: Path, module: Path, over_c: tuple[Result, Verdicts]
+) -> None:
     """The conformance suite ends as it does over the C driver."""
     result, ours = suite(door_name, scratch / "suite")
     assert_same(ours, over_c[1])

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from guest import Guest
+from guest import QemuGuest
 from guest.device import DOORS, TestDevice
+
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
 
 SCENARIO = {
     "device": {"request_queues": 2},
@@ -24,7 +27,7 @@ NODES = "ls -d /sys/bus/scsi/devices/*:*/block/* 2>/dev/null"
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_disks_work(door: str, serve: Callable[..., TestDevice], boot: Callable[..., Guest]) -> None:
+def test_disks_work(door: str, serve: Callable[..., TestDevice], boot: Callable[..., QemuGuest]) -> None:
     """Every unit is found, keeps data and a file system; the driver breaks no rule of the specification."""
     device = serve(SCENARIO)
     guest = boot(**device.door(door))

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from conftest import Boots
-from guest import Guest, numbered, sysfs
-from guest.device import TestDevice
+from guest import QemuGuest, numbered, sysfs
+from guest.device import Mark, TestDevice
+from support.boots import Boots
+from support.known_lines import DISK, OUR_DRIVER
+from support.misbehaviour import TMF_ANSWERS
 
-# What the driver and the midlayer say of a device that misbehaves.
-ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"virtio_scsi_rs virtio\d+-?.*: ", r"sd \d+:\d+:\d+:\d+: "]
+pytestmark = [pytest.mark.device, pytest.mark.x86, pytest.mark.compare]
+
 
 READ = {"opcode": "READ_10", "lun": 0}
 # Longer than the timeout of a command and of every step of recovery together.
@@ -26,7 +28,7 @@ ACTS = {"on": "tmf", "subtype": ["abort_task", "logical_unit_reset", "i_t_nexus_
 @dataclass
 class Shared:
     device: TestDevice
-    guest: Guest
+    guest: QemuGuest
     disk: str
 
     def block(self, number: int) -> str:
@@ -41,7 +43,7 @@ class Shared:
         self.device.rule("denied", {"on": "tmf", "subtype": "query_task"}, response="ok")
         self.device.rule(name, {**READ, "times": 1}, **action)
 
-    def functions(self, mark: int) -> list[dict[str, Any]]:
+    def functions(self, mark: Mark) -> list[dict[str, Any]]:
         """The functions that the driver has asked for, but for queries, which change nothing."""
         return [line for line in self.device.since(mark, "tmf") if line["name"] != "query_task"]
 
@@ -49,7 +51,7 @@ class Shared:
 @pytest.fixture(scope="module")
 def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Shared:
     device = serve_shared({"unit": [{"size": "8M"}, {"lun": 1, "size": "8M"}]})
-    guest = boot_shared(**device.door("scsi"), parameters="recovery_step=1", allow=ALLOW)
+    guest = boot_shared(**device.door("scsi"), parameters="recovery_step=1", allow=(OUR_DRIVER, DISK))
     sysfs.wait_for_units(guest, 2)
     disk = guest.out("ls /sys/bus/scsi/devices/*:0:0:0/block")
     guest.run(
@@ -96,7 +98,7 @@ def test_a_read_succeeds_in_the_end(shared: Shared, fault: str) -> None:
         assert shared.read(number) == 0
 
 
-def test_reads_answered_in_reverse(shared: Shared) -> None:
+def test_reads_answered_in_reverse_succeed(shared: Shared) -> None:
     mark = shared.device.mark()
     shared.device.rule("reverse", {**READ, "times": 4}, reorder=4)
     jobs = [shared.guest.spawn(shared.block(number)) for number in range(20, 24)]
@@ -107,7 +109,7 @@ def test_reads_answered_in_reverse(shared: Shared) -> None:
     assert serials == sorted(serials, reverse=True)
 
 
-def test_a_response_that_changes_under_the_drivers_eyes(shared: Shared) -> None:
+def test_a_response_that_changes_is_read_once(shared: Shared) -> None:
     """Whatever the driver sees, it sees once: a read is right, or is tried again."""
     mark = shared.device.mark()
     flip = {"part": "response", "offset": 11, "xor": 9, "for_ms": 5}
@@ -118,7 +120,7 @@ def test_a_response_that_changes_under_the_drivers_eyes(shared: Shared) -> None:
     assert len(shared.device.since(mark, "flip")) >= 10
 
 
-def test_queue_stopped_and_resumed(shared: Shared) -> None:
+def test_io_waits_for_a_queue_that_stands_still(shared: Shared) -> None:
     """I/O waits for a queue that stands still for less than the timeout."""
     mark = shared.device.mark()
     for queue in (2, 3):
@@ -132,25 +134,14 @@ def test_queue_stopped_and_resumed(shared: Shared) -> None:
     assert job.wait(PATIENCE).rc == 0
 
 
-def test_spurious_interrupts(shared: Shared) -> None:
+def test_spurious_interrupts_do_no_harm(shared: Shared) -> None:
     for queue in range(4):
         shared.device("interrupt", queue=queue, times=200)
     assert shared.read(6) == 0
 
 
-TMF_ANSWERS: dict[str, dict[str, Any]] = {
-    **{f"response {code}": {"response": code} for code in (0, 3, 9, 10, 11, 12, 13, 255)},
-    "never": {"drop": True},
-    "late": {"delay_ms": 400},
-    "too late": {"delay_ms": 1700},
-    "nothing written": {"write": "nothing"},
-    "not carried out": {"execute": False},
-    "used length 0": {"used_len": 0},
-}
-
-
 @pytest.mark.parametrize("answer", TMF_ANSWERS)
-def test_aborts(shared: Shared, answer: str) -> None:
+def test_a_read_succeeds_however_functions_are_answered(shared: Shared, answer: str) -> None:
     """A command hangs; every task management function about it is answered in some way."""
     mark = shared.device.mark()
     shared.lose("held", hold="held")
@@ -176,7 +167,7 @@ def test_aborts(shared: Shared, answer: str) -> None:
     )
 
 
-def test_a_function_answered_twice(shared: Shared) -> None:
+def test_a_function_answered_twice_resets_the_device(shared: Shared) -> None:
     """That breaks the control queue; the driver does not wait until it needs it again, but mends it."""
     mark = shared.device.mark()
     shared.lose("held", hold="held")
@@ -202,7 +193,7 @@ def test_ladder_reaches_the_device_reset(shared: Shared) -> None:
     assert {line["queue"] for line in shared.device.since(mark, "queue_start")} == {0, 1, 2, 3}
 
 
-def test_only_logical_unit_reset(shared: Shared) -> None:
+def test_logical_unit_reset_alone_is_enough(shared: Shared) -> None:
     """As vhost-scsi has it: all other functions are rejected."""
     mark = shared.device.mark()
     shared.lose("held", hold="held")
@@ -220,7 +211,7 @@ def test_only_logical_unit_reset(shared: Shared) -> None:
     assert not shared.device.since(mark, "queue_stop"), "the device was reset"
 
 
-def test_an_answer_after_the_abort_succeeded(shared: Shared) -> None:
+def test_an_answer_after_the_abort_completes_the_command(shared: Shared) -> None:
     """The device says that the command is aborted, and completes it all the same, later."""
     mark = shared.device.mark()
     shared.lose("held", hold="held")
@@ -242,7 +233,7 @@ def test_an_answer_after_the_abort_succeeded(shared: Shared) -> None:
         assert shared.read(number) == 0
 
 
-def test_an_answer_after_the_device_was_reset(shared: Shared) -> None:
+def test_an_answer_after_the_device_was_reset_resets_it_again(shared: Shared) -> None:
     """A completion by the id that a command had before the reset is one of no command, or of another."""
     mark = shared.device.mark()
     shared.lose("held", drop=True)
@@ -263,5 +254,5 @@ def test_an_answer_after_the_device_was_reset(shared: Shared) -> None:
         assert shared.read(number) == 0
 
 
-def test_no_rule_was_broken(shared: Shared) -> None:
+def test_the_driver_kept_to_the_rules(shared: Shared) -> None:
     assert shared.device.lines("violation") == []

@@ -10,9 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from conftest import Boots
-from guest import Guest, sysfs
+import pytest
+
+from guest import QemuGuest, sysfs
 from guest.device import TestDevice
+from support.boots import Boots
+from support.known_lines import COMES_AND_GOES
+
+pytestmark = [pytest.mark.main, pytest.mark.compare]
+
 
 TARGETS = 4
 COUNT = 1000 if os.environ.get("LONG") else 160
@@ -21,11 +27,8 @@ HEARD = COUNT * 3 // 4
 # Seconds for each of them, on a machine that is emulated and busy.
 EACH = 0.4
 
-# What is said of units that go while they are looked at.
-GOING = (r"I/O error,? (on )?dev sd", r"(sd|scsi) \d+:\d+:\d+:\d+: .*", r"device offline error")
 
-
-def expect(guest: Guest, wanted: set[tuple[int, int]]) -> None:
+def expect(guest: QemuGuest, wanted: set[tuple[int, int]]) -> None:
     deadline = time.monotonic() + 30 + EACH * COUNT
     while (seen := sysfs.units(guest)) != wanted:
         if time.monotonic() > deadline:
@@ -34,13 +37,13 @@ def expect(guest: Guest, wanted: set[tuple[int, int]]) -> None:
         time.sleep(0.2)
 
 
-def test_units_added_and_removed_by_events(
+def test_no_unit_is_missing_or_left_over(
     serve: Callable[..., TestDevice], boot: Boots, record_property: Callable[[str, Any], None]
 ) -> None:
     """No unit is missing in the end, and none is left, though a quarter of the events finds no buffer; of the
     others, too, as many as the guest is slower than the device."""
     device = serve({"unit": [{"size": "1M"}]})
-    guest = boot(**device.door("test", memory=2048), allow=GOING)
+    guest = boot(**device.door("test", memory=2048), allow=COMES_AND_GOES)
     expect(guest, {(0, 0)})
     many = {(number % TARGETS, 1 + number // TARGETS) for number in range(COUNT)}
 

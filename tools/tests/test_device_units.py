@@ -5,23 +5,27 @@ from collections.abc import Callable
 
 import pytest
 
-from guest import Guest
+from guest import QemuGuest
 from guest.device import TestDevice
+from support.known_lines import OUR_DRIVER, UNIT
 
-ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"sd \d+:\d+:\d+:\d+: ", r"scsi \d+:", r"reservation conflict"]
+pytestmark = [pytest.mark.device, pytest.mark.compare]
 
 
-def units(guest: Guest) -> set[str]:
+ALLOW = (OUR_DRIVER, UNIT, r"reservation conflict")
+
+
+def units(guest: QemuGuest) -> set[str]:
     """Target and LUN of each unit the guest has."""
     out = guest.out("ls /sys/bus/scsi/devices | grep -E '^[0-9]+:0:' || :")
     return {line.split(":", 2)[2] for line in out.split()}
 
 
-def settles(device: TestDevice, guest: Guest, wanted: set[str]) -> None:
+def settles(device: TestDevice, guest: QemuGuest, wanted: set[str]) -> None:
     device.wait_for(lambda: units(guest) == wanted, 30, f"units {wanted}")
 
 
-def test_units_come_and_go(serve: Callable[..., TestDevice], boot: Callable[..., Guest]) -> None:
+def test_units_come_and_go(serve: Callable[..., TestDevice], boot: Callable[..., QemuGuest]) -> None:
     device = serve({"unit": [{"size": "4M"}]})
     # A unit may go while its partition table is read.
     guest = boot(**device.door("scsi"), allow=[*ALLOW, r"I/O error,? (on )?dev sd"])
@@ -48,7 +52,9 @@ def test_units_come_and_go(serve: Callable[..., TestDevice], boot: Callable[...,
     assert device.lines("violation") == []
 
 
-def test_reservations(serve: Callable[..., TestDevice], boot: Callable[..., Guest]) -> None:
+def test_reservations_are_made_and_respected(
+    serve: Callable[..., TestDevice], boot: Callable[..., QemuGuest]
+) -> None:
     """sg_persist's whole round, and a reservation of somebody else."""
     device = serve({"unit": [{"size": "4M"}]})
     guest = boot(**device.door("scsi"), allow=[*ALLOW, "I/O error"])
@@ -82,8 +88,8 @@ COUNT = {"10": slice(7, 9), "32": slice(28, 32)}
 
 
 @pytest.mark.parametrize("kind", PROTECTION)
-def test_protection_information(
-    serve: Callable[..., TestDevice], boot: Callable[..., Guest], kind: int
+def test_protection_information_is_checked_on_both_sides(
+    serve: Callable[..., TestDevice], boot: Callable[..., QemuGuest], kind: int
 ) -> None:
     """T10_PI: the bytes travel with reads and writes, and wrong ones are found on both sides."""
     features = ["hotplug", "change", "indirect_desc", "event_idx", "version_1", "t10_pi"]

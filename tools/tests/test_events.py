@@ -7,33 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from guest import Controller, Disk, Guest, fio
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio
+from support.known_lines import GOING
 
-MEGABYTE = 1 << 20
-
-
-# What the midlayer says of targets that are not there, when two look for them at the same time.
-TWO_SCANS = r"scsi .*: rejecting I/O to (offline|dead) device"
-# What the block layer and sd say of a unit that goes while it is used or looked at.
-GOING = (
-    r"I/O error,? (on )?dev sd",
-    r"Synchronize Cache\(10\) failed",
-    r"Read Capacity.*failed",
-    r"Asking for cache data failed",
-    r"Assuming drive cache",
-    r"access beyond end of device",
-    r"rejecting I/O to",
-    r"device offline error, dev sd",
-    r"Unexpected response from lun \d+ while scanning",
-)
+pytestmark = [pytest.mark.main, pytest.mark.compare]
 
 
-def units(guest: Guest) -> set[str]:
+def units(guest: QemuGuest) -> set[str]:
     """The addresses of all logical units that the guest has."""
     return set(guest.out("ls /sys/bus/scsi/devices | grep -E '^[0-9]+:' || :").split())
 
 
-def expect(guest: Guest, disks: list[Disk], timeout: float = 60) -> None:
+def expect(guest: QemuGuest, disks: list[Disk], timeout: float = 60) -> None:
     """Waits until the guest has these logical units and no others."""
     wanted = {guest.address(disk) for disk in disks}
     deadline = time.monotonic() + timeout
@@ -44,11 +29,11 @@ def expect(guest: Guest, disks: list[Disk], timeout: float = 60) -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(boot_shared: Callable[..., Guest]) -> Iterator[Guest]:
+def shared(boot_shared: Callable[..., QemuGuest]) -> Iterator[QemuGuest]:
     yield boot_shared([Controller([Disk(0, 0), Disk(0, 1)])])
 
 
-def test_units_come_and_go(shared: Guest) -> None:
+def test_units_come_and_go(shared: QemuGuest) -> None:
     before = list(shared.disks)
     added = [shared.add_disk(Disk(target, lun)) for target, lun in ((0, 5), (0, 300), (7, 0), (7, 16383))]
     expect(shared, before + added)
@@ -57,7 +42,7 @@ def test_units_come_and_go(shared: Guest) -> None:
     expect(shared, before)
 
 
-def test_a_target_goes_with_its_last_unit(shared: Guest) -> None:
+def test_a_target_goes_with_its_last_unit(shared: QemuGuest) -> None:
     """QEMU reports only LUN 0 as removed; the driver has to look at the others of the target."""
     before = list(shared.disks)
     added = [shared.add_disk(Disk(9, lun)) for lun in (0, 1, 2)]
@@ -70,7 +55,9 @@ def test_a_target_goes_with_its_last_unit(shared: Guest) -> None:
 
 
 @pytest.mark.parametrize("lun", [0, 4])
-def test_a_swap_while_the_guest_stands_still(shared: Guest, lun: int, tmp_path: Path) -> None:
+def test_a_swap_while_the_guest_stands_still_is_a_new_disk(
+    shared: QemuGuest, lun: int, tmp_path: Path
+) -> None:
     """Both events come at once, and what they are about answers already. The next disk has nothing of the
     former one, neither its node nor its data in the page cache."""
     before = list(shared.disks)
@@ -94,7 +81,7 @@ def test_a_swap_while_the_guest_stands_still(shared: Guest, lun: int, tmp_path: 
     expect(shared, before)
 
 
-def test_a_unit_that_is_replaced_is_seen_as_it_is(shared: Guest) -> None:
+def test_a_unit_that_is_replaced_is_seen_as_it_is(shared: QemuGuest) -> None:
     before = list(shared.disks)
     old = shared.add_disk(Disk(3, 4, 8 * MEGABYTE))
     expect(shared, [*before, old])
@@ -106,7 +93,7 @@ def test_a_unit_that_is_replaced_is_seen_as_it_is(shared: Guest) -> None:
     expect(shared, before)
 
 
-def test_a_new_capacity_is_seen(shared: Guest, scratch_shared: Path) -> None:
+def test_a_new_capacity_is_seen(shared: QemuGuest, scratch_shared: Path) -> None:
     disk = shared.add_disk(Disk(4, 1, 16 * MEGABYTE, scratch_shared / "grows.img"))
     expect(shared, shared.disks)
     node = shared.node(disk)
@@ -117,7 +104,7 @@ def test_a_new_capacity_is_seen(shared: Guest, scratch_shared: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [20, 60])
-def test_missed_events_are_made_up_for(shared: Guest, count: int) -> None:
+def test_missed_events_are_made_up_for(shared: QemuGuest, count: int) -> None:
     """While the guest is stopped the device runs out of event buffers, and says so later."""
     before = list(shared.disks)
     shared.qmp("stop")
@@ -132,7 +119,7 @@ def test_missed_events_are_made_up_for(shared: Guest, count: int) -> None:
     expect(shared, before, 120)
 
 
-def test_removal_under_io_leaves_others_alone(shared: Guest, scratch_shared: Path) -> None:
+def test_removal_under_io_leaves_others_alone(shared: QemuGuest, scratch_shared: Path) -> None:
     kept = shared.add_disk(Disk(12, 0, 32 * MEGABYTE, scratch_shared / "kept.img"))
     gone = [shared.add_disk(Disk(13, lun, 32 * MEGABYTE)) for lun in (1, 2, 3)]
     expect(shared, shared.disks)
@@ -158,7 +145,7 @@ def test_removal_under_io_leaves_others_alone(shared: Guest, scratch_shared: Pat
     expect(shared, shared.disks)
 
 
-def test_wild_hotplug(shared: Guest) -> None:
+def test_the_bus_follows_wild_hotplug(shared: QemuGuest) -> None:
     """Three units come and go as fast as QEMU can do it, while the guest lists units and reads."""
     before = list(shared.disks)
     busy = shared.spawn(
@@ -192,7 +179,8 @@ def test_wild_hotplug(shared: Guest) -> None:
     assert busy.wait(60).rc == 0
 
 
-def test_unload_and_unbind_while_events_come(shared: Guest) -> None:
+@pytest.mark.ours("loads our module by its name")
+def test_the_driver_leaves_and_comes_back_while_events_come(shared: QemuGuest) -> None:
     before = list(shared.disks)
     extra = [Disk(40 + i, 1, props={"share-rw": True}) for i in range(12)]
     for disk in extra:
@@ -217,14 +205,15 @@ def test_unload_and_unbind_while_events_come(shared: Guest) -> None:
                 expect(shared, before, 60)
 
 
+@pytest.mark.ours("is about our module's messages")
 @pytest.mark.parametrize(
     ("prop", "said"),
     [
-        ("hotplug", "does not tell when logical units come and go"),
-        ("param_change", "does not tell when logical units change"),
+        ("hotplug", "does not report logical units that come or go"),
+        ("param_change", "does not report changes of logical units"),
     ],
 )
-def test_without_the_feature(boot: Callable[..., Guest], prop: str, said: str) -> None:
+def test_a_feature_that_is_missing_is_logged(boot: Callable[..., QemuGuest], prop: str, said: str) -> None:
     guest = boot([Controller([Disk(0, 0)], {prop: False})])
     guest.run("dd if=/dev/sda of=/dev/null bs=64k count=20 iflag=direct", check=True)
     assert guest.out(f"dmesg | grep -c '{said}'") == "1"

@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from conftest import Boots
-from guest import Controller, Disk, Guest, fio, logcheck
-from test_recovery import VERIFIED
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, logcheck
+from support.boots import Boots
+from support.workloads import VERIFIED
 
-MEGABYTE = 1 << 20
+pytestmark = pytest.mark.main
+
+
 BEFORE: dict[str, Any] = {"num_queues": 4, "cmd_per_lun": 64, "virtqueue_size": 256}
 SAVED = "/sys/power"
 
 
-def machine(boot: Boots, scratch: Path, properties: dict[str, Any], module: str | None) -> Guest:
+def machine(boot: Boots, scratch: Path, properties: dict[str, Any], module: str | None) -> QemuGuest:
     """The same machine each time, but for what the controller offers."""
     disk = Disk(0, 0, 32 * MEGABYTE, scratch / "disk.img")
     swap = {"driver": "virtio-blk-pci", "drive": "swap", "id": "swap0"}
@@ -37,7 +39,7 @@ def machine(boot: Boots, scratch: Path, properties: dict[str, Any], module: str 
     )
 
 
-def sleep_and_wake(boot: Boots, scratch: Path, properties: dict[str, Any]) -> tuple[str, Guest]:
+def sleep_and_wake(boot: Boots, scratch: Path, properties: dict[str, Any]) -> tuple[str, QemuGuest]:
     """What the console says after the guest has woken up in a machine with these properties."""
     with open(scratch / "swap.img", "wb") as swap:
         swap.truncate(768 * MEGABYTE)
@@ -73,7 +75,7 @@ def sleep_and_wake(boot: Boots, scratch: Path, properties: dict[str, Any]) -> tu
     return second.console_log, second
 
 
-def test_a_machine_with_less(boot: Boots, scratch: Path) -> None:
+def test_a_machine_with_less_is_adapted_to(boot: Boots, scratch: Path) -> None:
     """Fewer request queues and commands than before: said, adapted to, and no data lost."""
     said, guest = sleep_and_wake(boot, scratch, {"num_queues": 2, "cmd_per_lun": 8})
     assert "slept: 0, fio ended with 0" in said
@@ -82,7 +84,7 @@ def test_a_machine_with_less(boot: Boots, scratch: Path) -> None:
     logcheck.assert_clean(said, [], str(guest.log_dir))
 
 
-def test_a_machine_with_too_little(boot: Boots, scratch: Path) -> None:
+def test_a_machine_with_too_little_is_refused(boot: Boots, scratch: Path) -> None:
     """Rings that cannot hold what the midlayer was promised: refused with the reason, and nothing hangs."""
     said, _ = sleep_and_wake(boot, scratch, {"virtqueue_size": 16})
     assert "fio ended with 1" in said

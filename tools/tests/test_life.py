@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Boots
-from guest import Controller, Disk, Guest, fio, sysfs
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, sysfs
 from guest.device import TestDevice
 from guest.faults import TransportFaults
+from support.boots import Boots
+from support.known_lines import MISBEHAVING
+from support.machines import S3, root_port
 
-MEGABYTE = 1 << 20
-PORT = {"driver": "pcie-root-port", "id": "port0", "chassis": 1}
+pytestmark = pytest.mark.main
+
+
 ALLOW = [
-    r"virtio_scsi_rs virtio\d+: ",
-    r"(sd|scsi) \d+:\d+:\d+:\d+: ",
-    r"I/O error,? (on )?dev sd",
-    r"device offline error, dev sd",
+    *MISBEHAVING,
     r"virtio-pci \S+: (virtio_reset_device|.*reset)",
     r"PM: .*(failed|error)",
     r"virtio-pci \S+: PM: ",
@@ -32,21 +32,21 @@ SOON = 10
 BACK, FUNCTION = 5, 90
 
 
-def pci(guest: Guest) -> str:
+def pci(guest: QemuGuest) -> str:
     return guest.out("readlink -f /sys/class/scsi_host/host*/device/../..")
 
 
 @pytest.fixture
-def guest(boot: Boots) -> Guest:
+def guest(boot: Boots) -> QemuGuest:
     controller = Controller([Disk(0, 0), Disk(0, 1)], {"bus": "port0"})
-    return boot([controller], devices=[PORT], allow=ALLOW, parameters="recovery_step=2")
+    return boot([controller], devices=[root_port()], allow=ALLOW, parameters="recovery_step=2")
 
 
-def read(guest: Guest) -> str:
+def read(guest: QemuGuest) -> str:
     return f"dd if={guest.node(guest.disks[0])} of=/dev/null bs=4k count=1 iflag=direct"
 
 
-def test_a_function_reset_waits_for_a_reset_by_the_driver(guest: Guest) -> None:
+def test_a_function_reset_waits_for_a_reset_by_the_driver(guest: QemuGuest) -> None:
     """Neither gets in the way of the other: the device works after both. (L18)"""
     name = sysfs.virtio_name(guest)
     with TransportFaults(guest, name, slow_reset_ms=2000):
@@ -63,7 +63,9 @@ def test_a_function_reset_waits_for_a_reset_by_the_driver(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("end", ["unbinding", *(["time"] if os.environ.get("LONG") else [])])
-def test_a_device_that_is_not_back_from_a_function_reset(guest: Guest, end: str) -> None:
+def test_a_device_that_is_not_back_from_a_function_reset_ends_its_commands(
+    guest: QemuGuest, end: str
+) -> None:
     """The virtio core does not call the driver back. Nobody waits for it for ever. (H2)"""
     name = sysfs.virtio_name(guest)
     with TransportFaults(guest, name, fail_finalize=1) as faults:
@@ -81,7 +83,7 @@ def test_a_device_that_is_not_back_from_a_function_reset(guest: Guest, end: str)
     guest.run(read(guest), timeout=SOON, check=True)
 
 
-def slept(guest: Guest, then: str) -> list[str]:
+def slept(guest: QemuGuest, then: str) -> list[str]:
     """Suspends the guest to memory, wakes it, and runs commands, whose output is returned. The guest's agent
     does not survive that, so it comes over the console."""
     guest.agent_may_be_lost()
@@ -98,10 +100,7 @@ def slept(guest: Guest, then: str) -> list[str]:
     return guest.console_log[before:].splitlines()
 
 
-S3 = {"args": ["-global", "ICH9-LPC.disable_s3=0"], "append": "no_console_suspend"}
-
-
-def test_a_device_that_is_not_back_from_suspend(boot: Boots) -> None:
+def test_a_device_that_is_not_back_from_suspend_is_given_up(boot: Boots) -> None:
     """It is given up soon after tasks run again: commands end with an error, and it can be unbound. (H2)"""
     guest = boot([Controller([Disk(0, 0)])], allow=ALLOW, **S3)
     name = sysfs.virtio_name(guest)
@@ -121,7 +120,9 @@ def test_a_device_that_is_not_back_from_suspend(boot: Boots) -> None:
     assert any("did not come back from suspend" in line for line in said), said
 
 
-def test_a_ring_that_breaks_on_the_way_to_suspend(serve: Callable[..., TestDevice], boot: Boots) -> None:
+def test_disks_work_after_a_ring_broke_on_the_way_to_suspend(
+    serve: Callable[..., TestDevice], boot: Boots
+) -> None:
     """SYNCHRONIZE CACHE of one disk breaks it after all tasks were stopped, and that of the other is sent
     once the device was reset for it. (M12)"""
     device = serve({"unit": [{"lun": lun, "size": "16M", "write_cache": True} for lun in (0, 1)]})
@@ -153,6 +154,11 @@ def test_much_at_a_time_is_left_to_softirq_context(boot: Boots, scratch: Path) -
         "time_based": True,
         "runtime": 8,
     }
-    job = guest.run(fio.command(guest.node(disk), iodepth=32, numjobs=4, **options), timeout=60, check=True)
-    assert fio.Job.of(job).error == 0
-    assert sysfs.counters(guest)["continued"] > 0
+    command = fio.command(guest.node(disk), iodepth=32, numjobs=4, **options)
+    # It takes a device that runs while the interrupt does, which is rare on a machine that is busy.
+    for _ in range(6):
+        job = guest.run(command, timeout=60, check=True)
+        assert fio.Job.of(job).error == 0
+        if sysfs.counters(guest)["continued"] > 0:
+            return
+    raise AssertionError("nothing was left to softirq context")

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from guest import Controller, Disk, Guest, fio, images, sysfs
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, images, sysfs
 from guest.guest import OUR_MODULE
+from support.boots import Boots
 
-MEGABYTE = 1 << 20
+pytestmark = [pytest.mark.main, pytest.mark.ours("is about loading and binding our module")]
+
+
 CYCLES = 20
 DRIVER = "/sys/bus/virtio/drivers/virtio_scsi_rs"
 PATTERN = images.pattern("lifecycle", MEGABYTE)
@@ -32,7 +35,7 @@ TAKEN_AWAY = (
 class Bus:
     """Two controllers with their disks, bound and unbound by their names on the virtio bus."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: QemuGuest) -> None:
         self.guest = guest
         self.names = {each.id: sysfs.virtio_name(guest, each.id) for each in guest.controllers}
 
@@ -68,7 +71,7 @@ class Bus:
 
 
 @pytest.fixture(scope="module")
-def bus(boot_shared: Callable[..., Guest], scratch_shared: Path) -> Bus:
+def bus(boot_shared: Callable[..., QemuGuest], scratch_shared: Path) -> Bus:
     first = [Disk(0, 0, 64 * MEGABYTE, scratch_shared / "a.img"), Disk(1, 300, 32 * MEGABYTE, None)]
     second = [Disk(0, 0, 32 * MEGABYTE, scratch_shared / "b.img")]
     controllers = [Controller(first, {"num_queues": 2}), Controller(second, {"num_queues": 2}, id="scsi1")]
@@ -90,7 +93,7 @@ def whole(bus: Bus) -> Iterator[None]:
             images.put(disk.file, 0, bytes(MEGABYTE))
 
 
-def allocations(guest: Guest) -> Counter[str]:
+def allocations(guest: QemuGuest) -> Counter[str]:
     """Objects that are in use and were allocated by the driver or the SCSI layers, by call path."""
     found: Counter[str] = Counter()
     # A record is a line with the number of objects, and a line for each caller.
@@ -110,7 +113,7 @@ def grown(now: Counter[str], before: Counter[str], by: int) -> dict[str, int]:
     return {path: now[path] - before[path] for path in now if now[path] - before[path] >= by}
 
 
-def test_reload(bus: Bus) -> None:
+def test_reload_leaves_nothing_behind(bus: Bus) -> None:
     guest = bus.guest
     for cycle in range(CYCLES):
         guest.unload()
@@ -122,14 +125,28 @@ def test_reload(bus: Bus) -> None:
             fio.write_verified(guest, guest.node(guest.disks[0]), size="1M")
 
 
-def test_reload_while_scanning(bus: Bus) -> None:
-    """Unloaded while the disks are being looked for, and again before the first has its node."""
-    guest = bus.guest
-    guest.unload()
-    for _ in range(5):
-        guest.run("insmod /lib/ours/virtio_scsi_rs.ko && rmmod virtio_scsi_rs", check=True)
+def test_unload_while_scanning_leaves_nothing_behind(bus: Bus) -> None:
+    """The driver goes while the disks are being looked for. insmod itself comes back only after the scan, so
+    that it is the scan of a device which is bound again."""
+    guest, name = bus.guest, bus.names["scsi0"]
+    trace = "/sys/kernel/tracing"
+    guest.run(f"echo 1 >{trace}/events/scsi/scsi_dispatch_cmd_start/enable", check=True)
+    asked = f"$(grep -c 'cmnd=(INQUIRY' {trace}/trace)"
+    counts = []
+    for pause in (0, 0.02, 0.05, 0.1, 0.2):
+        bus.unbind()
+        # While a unit is looked at, the module is in use.
+        said = guest.out(
+            f"echo >{trace}/trace; echo {name} >{DRIVER}/bind; sleep {pause}; echo {asked}; "
+            f"until rmmod virtio_scsi_rs 2>/dev/null; do :; done; echo {asked}"
+        )
+        counts.append(tuple(map(int, said.split())))
         assert guest.out("lsscsi") == ""
-    guest.load()
+        assert bus.left("scsi0", "scsi1") == ""
+        guest.load()
+        assert len(guest.out("lsscsi").splitlines()) == 3
+    guest.run(f"echo 0 >{trace}/events/scsi/scsi_dispatch_cmd_start/enable", check=True)
+    assert any(0 < before < after for before, after in counts), f"no scan was under way: {counts}"
 
 
 def test_unload_while_in_use_is_refused(bus: Bus) -> None:
@@ -151,7 +168,7 @@ def test_unload_while_in_use_is_refused(bus: Bus) -> None:
     assert tries >= 1
 
 
-def test_unbind_and_bind(bus: Bus) -> None:
+def test_unbind_leaves_the_other_controller_alone(bus: Bus) -> None:
     """One controller comes and goes, while the other is at work."""
     guest = bus.guest
     steady = {"time_based": 1, "runtime": 600, "iodepth": 4, "rate_iops": 100}
@@ -170,7 +187,7 @@ def test_unbind_and_bind(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("engine", ["io_uring", "psync", "sg"])
-def test_unbind_under_io(bus: Bus, engine: str) -> None:
+def test_unbind_ends_io_soon(bus: Bus, engine: str) -> None:
     """What is in flight ends with an error, and soon; nothing waits for ever, and the disks come back."""
     guest, disk = bus.guest, bus.guest.disks[0]
     with guest.allowing(*TAKEN_AWAY):
@@ -189,7 +206,7 @@ def test_unbind_under_io(bus: Bus, engine: str) -> None:
     fio.write_verified(guest, guest.node(disk), size="4M")
 
 
-def test_unbind_of_a_mounted_disk(bus: Bus) -> None:
+def test_unbind_of_a_mounted_disk_keeps_what_was_flushed(bus: Bus) -> None:
     """The file system is lost, and says so; it can be unmounted, and what it had flushed is there again."""
     guest, disk = bus.guest, bus.guest.disks[2]
     node = guest.node(disk)
@@ -208,7 +225,7 @@ def test_unbind_of_a_mounted_disk(bus: Bus) -> None:
     )
 
 
-def test_what_changes_while_nobody_looks(bus: Bus, scratch_shared: Path) -> None:
+def test_what_changed_while_nobody_looked_is_seen(bus: Bus, scratch_shared: Path) -> None:
     """Plugged, unplugged and resized while no driver is bound: the next one sees the state as it is."""
     guest, resized = bus.guest, bus.guest.disks[2]
     bus.unbind("scsi1")
@@ -223,7 +240,7 @@ def test_what_changes_while_nobody_looks(bus: Bus, scratch_shared: Path) -> None
     assert len(guest.out("lsscsi").splitlines()) == 3
 
 
-def test_no_leak(bus: Bus) -> None:
+def test_nothing_is_leaked(bus: Bus) -> None:
     """Nothing that the driver, or the SCSI layers for it, allocated stays from one cycle to the next."""
     guest = bus.guest
 
@@ -255,3 +272,20 @@ def test_no_leak(bus: Bus) -> None:
     for controller in ("scsi0", "scsi1"):
         bus.bind(controller)
     assert leaks == {}
+
+
+def test_a_file_that_is_open_keeps_the_module_and_no_device(boot: Boots) -> None:
+    """Whoever reads the counters keeps rmmod from unloading the module; an unbinding does not wait."""
+    guest = boot([Controller([Disk(0, 0)])])
+    name = guest.out(f"basename {guest.driver.sysfs}/virtio*")
+    file = f"/sys/kernel/debug/virtio_scsi_rs/{name}/counters"
+    held = f"exec 3<{file}; head -1 <&3"
+    result = guest.run(f"{held}; rmmod virtio_scsi_rs; echo rc $?; exec 3<&-")
+    assert "timeouts 0\nrc 1\n" in result.stdout, result
+    assert "is in use" in result.stderr
+    unbound = f"{held}; echo {name} >{guest.driver.sysfs}/unbind; cat <&3; echo rc $?"
+    result = guest.run(f"{unbound}; exec 3<&-; test ! -e {file}; echo gone $?")
+    assert result.stdout.endswith("rc 1\ngone 0\n"), result
+    guest.run(f"echo {name} >{guest.driver.sysfs}/bind; head -1 {file}", check=True)
+    guest.unload()
+    guest.run("test ! -e /sys/kernel/debug/virtio_scsi_rs", check=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Devices that are pulled out without notice: nothing waits for what nobody will answer."""
+"""Devices that are pulled out without notice: no task waits for an answer that never comes."""
 
 import struct
 import time
@@ -8,22 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Boots, unplugs
-from guest import Controller, Disk, Guest, fio, paths
+from guest import Controller, Disk, QemuGuest, fio, paths
 from guest.device import TestDevice
-from guest.guest import NATIVE_HOTPLUG
-from test_device_recovery import nobody_is_stuck
-from test_events import GOING
+from guest.qemu import NATIVE_HOTPLUG
+from support.boots import Boots, unplugs
+from support.known_lines import GOING, OUR_DRIVER
+from support.machines import root_port
+from support.workloads import RANDOM_READS, nobody_is_stuck
 
-PORTS = [{"driver": "pcie-root-port", "id": f"port{n}", "chassis": n + 1} for n in range(2)]
-READ = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "time_based": True, "runtime": 600}
+pytestmark = [pytest.mark.main, pytest.mark.x86]
+
 
 # Offsets and bits of include/uapi/linux/pci_regs.h.
 CAPABILITY_LIST, EXPRESS, SLOT_CONTROL = 0x34, 0x10, 0x18
 INTERRUPT, INDICATOR_OFF, POWER_OFF = 0x20, 0x300, 0x400
 
 
-def pull_out(guest: Guest) -> None:
+def pull_out(guest: QemuGuest) -> None:
     """Takes the power from the slot behind the kernel's back.
 
     The slot says nothing of it before the power is on again: the kernel believes that it has nothing to do
@@ -50,14 +51,18 @@ def pull_out(guest: Guest) -> None:
 
 @unplugs
 @pytest.mark.parametrize("depth", [1, 64])
-def test_surprise_removal_under_io(boot: Boots, scratch: Path, depth: int) -> None:
+def test_surprise_removal_ends_io_at_once(boot: Boots, scratch: Path, depth: int) -> None:
     """Commands in flight end at once, and so does the removal; another device does not notice."""
     controllers = [
         Controller([Disk(0, 0), Disk(0, 1)], {"bus": "port0"}),
         Controller([Disk(0, 0, 8 << 20, scratch / "disk.img")], {"bus": "port1"}, id="scsi1"),
     ]
-    guest = boot(controllers, devices=PORTS, args=NATIVE_HOTPLUG, allow=GOING)
-    jobs = [guest.spawn(fio.command(guest.node(disk), iodepth=depth, **READ)) for disk in guest.disks[:2]]
+    guest = boot(
+        controllers, devices=[root_port(number) for number in range(2)], args=NATIVE_HOTPLUG, allow=GOING
+    )
+    jobs = [
+        guest.spawn(fio.command(guest.node(disk), iodepth=depth, **RANDOM_READS)) for disk in guest.disks[:2]
+    ]
     guest.wait_until("test $(awk '{ print $1 }' /sys/block/sda/stat) -gt 50")
     began = time.monotonic()
     pull_out(guest)
@@ -71,14 +76,10 @@ def test_surprise_removal_under_io(boot: Boots, scratch: Path, depth: int) -> No
     guest.unload()
 
 
-def test_unbinding_while_events_are_handled_by_a_silent_device(
-    serve: Callable[..., TestDevice], boot: Boots
-) -> None:
+def test_unbinding_from_a_silent_device_takes_one_step(serve: Callable[..., TestDevice], boot: Boots) -> None:
     """Looking for changes sends commands to each logical unit, none of which is answered any more."""
     device = serve({"unit": [{"lun": lun} for lun in range(4)]})
-    guest = boot(
-        **device.door("scsi"), parameters="recovery_step=4", allow=[*GOING, r"virtio_scsi_rs virtio"]
-    )
+    guest = boot(**device.door("scsi"), parameters="recovery_step=4", allow=[*GOING, OUR_DRIVER])
     guest.wait_until("test $(ls -d /sys/block/sd* | wc -l) -eq 4")
     name = guest.out("basename $(readlink -f /sys/class/scsi_host/host*/device/..)")
     device.rule("functions", {"on": "tmf"}, drop=True)
@@ -91,13 +92,11 @@ def test_unbinding_while_events_are_handled_by_a_silent_device(
     guest.unload()
 
 
-def test_the_bound_of_recovery(serve: Callable[..., TestDevice], boot: Boots) -> None:
-    """A device falls silent with many commands in flight: all are back when the README says so."""
+def test_recovery_ends_within_its_bound(serve: Callable[..., TestDevice], boot: Boots) -> None:
+    """A device falls silent with many commands in flight: all are back when docs/operations.md says so."""
     step, timeout, depth = 2, 3, 32
     device = serve({"unit": [{"size": "8M"}, {"lun": 1, "size": "8M"}]})
-    guest = boot(
-        **device.door("scsi"), parameters=f"recovery_step={step}", allow=[*GOING, r"virtio_scsi_rs virtio"]
-    )
+    guest = boot(**device.door("scsi"), parameters=f"recovery_step={step}", allow=[*GOING, OUR_DRIVER])
     guest.wait_until("test $(ls -d /sys/block/sd* | wc -l) -eq 2")
     guest.run(f"for f in /sys/block/sd*/device/timeout; do echo {timeout} >$f; done", check=True)
     device.rule("commands", {"opcode": "READ_10", "times": 2 * depth}, drop=True)
@@ -117,7 +116,7 @@ def test_the_bound_of_recovery(serve: Callable[..., TestDevice], boot: Boots) ->
     lost = device.since(mark, "wait", rule="commands")
     assert len(lost) == 2 * depth
     took = device.since(mark, "queue_start")[-1]["t"] - lost[0]["t"]
-    # Its time-out, of which the block layer makes up to two seconds more, and what the README says.
+    # Its time-out, of which the block layer makes up to two seconds more, and what docs/operations.md says.
     bound = timeout + 2 + 1 + 3 * step
     # An emulated reset takes its time.
     assert bound - 3 < took < bound + paths.SLOWNESS, took

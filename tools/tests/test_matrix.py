@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from guest import Controller, Disk, Guest, fio, images, sysfs
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, images, sysfs
 from guest.sysfs import (
     ACCESS_PLATFORM,
     CHANGE,
@@ -24,7 +24,9 @@ from guest.sysfs import (
     VERSION_1,
 )
 
-MEGABYTE = 1 << 20
+pytestmark = pytest.mark.main
+
+
 PATTERN = images.pattern("matrix", MEGABYTE)
 USUAL = {HOTPLUG, CHANGE, INDIRECT_DESC, EVENT_IDX, VERSION_1}
 OPTIONAL = USUAL | {ACCESS_PLATFORM, RING_PACKED, IN_ORDER}
@@ -79,7 +81,7 @@ def disk_of(controller: str, folder: Path) -> Disk:
     return Disk(0, 0, 32 * MEGABYTE, folder / f"{controller}.img", bus=controller)
 
 
-def check_data(guest: Guest, disk: Disk, **options: Any) -> None:
+def check_data(guest: QemuGuest, disk: Disk, **options: Any) -> None:
     """fio verifies in the guest, and a pattern has to come out on the image of just this disk."""
     node = guest.node(disk)
     fio.write_verified(guest, node, **{"size": "8M", **options})
@@ -91,7 +93,7 @@ def check_data(guest: Guest, disk: Disk, **options: Any) -> None:
     images.put(disk.file, 20 * 2048, bytes(MEGABYTE))
 
 
-def check_interrupts(guest: Guest, controller: str, kind: str, queues: int) -> None:
+def check_interrupts(guest: QemuGuest, controller: str, kind: str, queues: int) -> None:
     lines = sysfs.interrupts(guest, controller)
     name = sysfs.virtio_name(guest, controller)
     names = [line.name for line in lines]
@@ -108,7 +110,7 @@ def check_interrupts(guest: Guest, controller: str, kind: str, queues: int) -> N
 
 
 @pytest.fixture(scope="module")
-def guest(boot_shared: Callable[..., Guest], scratch_shared: Path) -> Guest:
+def guest(boot_shared: Callable[..., QemuGuest], scratch_shared: Path) -> QemuGuest:
     controllers = [
         Controller([disk_of(offer.name, scratch_shared)], {"num_queues": 2, **offer.props}, id=offer.name)
         for offer in OFFERS
@@ -117,7 +119,7 @@ def guest(boot_shared: Callable[..., Guest], scratch_shared: Path) -> Guest:
 
 
 @pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.name)
-def test_offer(guest: Guest, offer: Offer) -> None:
+def test_each_offer_is_negotiated_and_works(guest: QemuGuest, offer: Offer) -> None:
     disk = next(disk for disk in guest.disks if disk.bus == offer.name)
     check_data(guest, disk)
     assert sysfs.features(guest, offer.name) & OPTIONAL == offer.features
@@ -126,7 +128,7 @@ def test_offer(guest: Guest, offer: Offer) -> None:
         assert sysfs.host_limit(guest, name, offer.name) == value, name
 
 
-def test_all_at_once(guest: Guest) -> None:
+def test_all_controllers_work_at_once(guest: QemuGuest) -> None:
     """Work on every controller at the same time, as much as each takes."""
     jobs = [
         fio.start(guest, guest.node(disk), **fio.write_options(size="4M", bsrange="4k-64k"))
@@ -138,7 +140,7 @@ def test_all_at_once(guest: Guest) -> None:
         assert done.read >= done.written == 4 * MEGABYTE
 
 
-def test_every_buffer_through_the_dma_api(boot: Callable[..., Guest], scratch: Path) -> None:
+def test_every_buffer_goes_through_the_dma_api(boot: Callable[..., QemuGuest], scratch: Path) -> None:
     """ACCESS_PLATFORM, and a kernel that copies all that is mapped for a device: what is not mapped, or not
     given back, does not get through. A guest that keeps its memory from the host is like this."""
     props = {"num_queues": 2, "iommu_platform": True, "disable-legacy": "on"}
@@ -164,7 +166,7 @@ def test_every_buffer_through_the_dma_api(boot: Callable[..., Guest], scratch: P
     assert guest.out("cat /sys/kernel/debug/swiotlb/io_tlb_used") == before
 
 
-def test_behind_an_iommu(boot: Callable[..., Guest], scratch: Path) -> None:
+def test_works_behind_an_iommu(boot: Callable[..., QemuGuest], scratch: Path) -> None:
     """The device reaches what is mapped for it, and only as long as it is: anything else is a fault in the
     kernel's log."""
     props = {"num_queues": 2, "iommu_platform": True, "disable-legacy": "on"}
@@ -183,7 +185,7 @@ def test_behind_an_iommu(boot: Callable[..., Guest], scratch: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["legacy", "modern"])
-def test_virtio_mmio(boot: Callable[..., Guest], scratch: Path, version: str) -> None:
+def test_works_over_virtio_mmio(boot: Callable[..., QemuGuest], scratch: Path, version: str) -> None:
     legacy = version == "legacy"
     guest = boot(
         [Controller([disk_of("scsi0", scratch)], {"num_queues": 2})],

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A disk behind two controllers, and dm-multipath above it, when one of the two stalls.
 
-Who has another path wants a command back that takes long, and dm-multipath marks its commands so. Who has
-none wants to wait. multipathd finds the paths, makes the device and checks them, as on any machine.
+With another path, a command that takes long should come back, and dm-multipath marks its commands so.
+Without one, it should wait. multipathd finds the paths, makes the device and checks them, as on any machine.
 """
 
 import time
@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conftest import Boots
-from guest import Guest, fio
-from guest.device import TestDevice, doors
+import pytest
+
+from guest import QemuGuest, fio
+from guest.device import Mark, TestDevice, doors
 from guest.guest import Handle
 from guest.pauses import Reader
+from support.boots import Boots
+from support.known_lines import IO_ERROR, OUR_DRIVER, UNIT
+
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
 
 Record = Callable[[str, Any], None]
 
@@ -26,12 +32,7 @@ TRIES = 3
 # How long nothing may happen where nothing is asked for.
 QUIET = 8
 # The kernel says what dm-multipath does, and which I/O of a path failed.
-ALLOW = [
-    r"virtio_scsi_rs virtio\d+: ",
-    r"(sd|scsi) \d+:\d+:\d+:\d+: ",
-    r"I/O error,? (on )?dev sd",
-    r"device-mapper: multipath",
-]
+ALLOW = (OUR_DRIVER, UNIT, IO_ERROR, r"device-mapper: multipath")
 CONFIGURATION = b"""
 defaults {
     find_multipaths yes
@@ -70,12 +71,12 @@ class Paths:
     """Two controllers with a disk that both of them have; the first also has one of its own."""
 
     first: TestDevice
-    guest: Guest
+    guest: QemuGuest
     # The nodes of the multipath device, and of the first controller's own disk.
     both: str
     own: str
 
-    def stall(self) -> int:
+    def stall(self) -> Mark:
         """From now on the first controller keeps all commands. Returns where its log is."""
         mark = self.first.mark()
         self.first.rule("stall", {}, **STALL)
@@ -85,7 +86,7 @@ class Paths:
         self.first("remove_rule", name="stall")
         self.first("release", name="stall")
 
-    def acted(self, mark: int, unit: str) -> set[str]:
+    def acted(self, mark: Mark, unit: str) -> set[str]:
         """The functions for a unit of the first controller that are no mere question."""
         return {line["name"] for line in self.first.since(mark, "tmf", unit=unit)} - {"query_task"}
 
@@ -93,7 +94,7 @@ class Paths:
         return self.guest.spawn(f"dd if={self.own} of=/dev/null bs=4k count=1 iflag=direct")
 
 
-def set_times(guest: Guest) -> None:
+def set_times(guest: QemuGuest) -> None:
     times = f"echo {TIMEOUT} >$f/timeout; echo {TIMEOUT} >$f/eh_timeout"
     guest.run(f"for f in /sys/block/sd*/device; do {times}; done", check=True)
 

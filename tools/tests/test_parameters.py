@@ -11,21 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from guest import Controller, Disk, Guest, fio, sysfs
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, sysfs
 from guest.guest import OUR_MODULE
 
-MEGABYTE = 1 << 20
+pytestmark = [pytest.mark.main, pytest.mark.ours("is about our module's parameters")]
+
+
 PARAMETERS = "poll_queues request_queues queue_depth".split()
 
 
 @pytest.fixture(scope="module")
-def guest(boot_shared: Callable[..., Guest], scratch_shared: Path) -> Guest:
+def guest(boot_shared: Callable[..., QemuGuest], scratch_shared: Path) -> QemuGuest:
     disk = Disk(0, 0, 16 * MEGABYTE, scratch_shared / "disk.img")
     return boot_shared([Controller([disk], {"num_queues": 4})], smp=4, module=None)
 
 
 @contextmanager
-def loaded(guest: Guest, parameters: str) -> Iterator[Disk]:
+def loaded(guest: QemuGuest, parameters: str) -> Iterator[Disk]:
     guest.load("ours", parameters)
     try:
         yield guest.disks[0]
@@ -45,7 +47,9 @@ def loaded(guest: Guest, parameters: str) -> Iterator[Disk]:
         ("poll_queues=100", ["default"] + ["poll"] * 3),
     ],
 )
-def test_queues(guest: Guest, parameters: str, kinds: list[str]) -> None:
+def test_queues_are_as_many_as_the_parameters_say(
+    guest: QemuGuest, parameters: str, kinds: list[str]
+) -> None:
     with loaded(guest, parameters) as disk:
         assert [kind for kind, _ in sysfs.hardware_queues(guest, disk)] == kinds
         assert sysfs.host_limit(guest, "nr_hw_queues") == len(kinds)
@@ -66,7 +70,7 @@ def test_queues(guest: Guest, parameters: str, kinds: list[str]) -> None:
         ("queue_depth=32767", 128),
     ],
 )
-def test_queue_depth(guest: Guest, parameters: str, depth: int) -> None:
+def test_queue_depth_is_an_upper_limit(guest: QemuGuest, parameters: str, depth: int) -> None:
     """It is an upper limit: a device that takes 128 is not given more."""
     with loaded(guest, parameters) as disk:
         assert sysfs.device_attribute(guest, disk, "queue_depth") == str(depth)
@@ -89,7 +93,7 @@ def test_queue_depth(guest: Guest, parameters: str, depth: int) -> None:
         ("poll_queues=", "`' invalid for parameter `poll_queues'"),
     ],
 )
-def test_bad_value_is_refused(guest: Guest, parameters: str, reason: str) -> None:
+def test_bad_value_is_refused(guest: QemuGuest, parameters: str, reason: str) -> None:
     with guest.allowing(f"virtio_scsi_rs: {reason}"):
         before = len(guest.dmesg().splitlines())
         result = guest.run(f"insmod {OUR_MODULE} {parameters}")
@@ -100,14 +104,14 @@ def test_bad_value_is_refused(guest: Guest, parameters: str, reason: str) -> Non
     assert "virtio_scsi_rs" not in guest.out("cat /proc/modules")
 
 
-def test_module_loads_after_a_refusal(guest: Guest) -> None:
+def test_module_loads_after_a_refusal(guest: QemuGuest) -> None:
     with guest.allowing("queue_depth is more"):
         assert guest.run(f"insmod {OUR_MODULE} queue_depth=40000").rc == 1
     with loaded(guest, "queue_depth=9") as disk:
         assert sysfs.device_attribute(guest, disk, "queue_depth") == "9"
 
 
-def test_modinfo(guest: Guest) -> None:
+def test_modinfo_documents_each_parameter(guest: QemuGuest) -> None:
     """Each parameter says what it does and what its default is, and udev finds the module by its alias."""
     said = guest.out(f"modinfo {OUR_MODULE}")
     documented = dict(re.findall(r"^parm: +(\w+):(.*)$", said, re.MULTILINE))

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from guest import Controller, Disk, Guest, fio, sysfs
+from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, sysfs
+from support.workloads import VERIFIED
 
-MEGABYTE = 1 << 20
+pytestmark = pytest.mark.main
+
+
 READS = 200
 
 
-def request_counts(guest: Guest, controller: str = "scsi0") -> list[int]:
+def request_counts(guest: QemuGuest, controller: str = "scsi0") -> list[int]:
     return [each.count for each in sysfs.interrupts(guest, controller) if each.name.endswith("-request")]
 
 
-def read_on(guest: Guest, cpu: int, node: str, reads: int = READS) -> None:
+def read_on(guest: QemuGuest, cpu: int, node: str, reads: int = READS) -> None:
     """Reads one after the other from one CPU: as many interrupts of the queue of that CPU."""
     read = f"dd if={node} of=/dev/null bs=4k count={reads} iflag=direct status=none"
     guest.run(f"taskset -c {cpu} {read}", check=True)
@@ -27,7 +30,7 @@ def difference(after: list[int], before: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 4])
-def test_queues_and_cpus(boot: Callable[..., Guest], scratch: Path, cpus: int) -> None:
+def test_commands_are_answered_on_their_cpu(boot: Callable[..., QemuGuest], scratch: Path, cpus: int) -> None:
     """One queue for each CPU, up to what the device has; a command is answered where it was sent from."""
     offered = (1, 2, 8)
     controllers = [
@@ -59,7 +62,7 @@ def test_queues_and_cpus(boot: Callable[..., Guest], scratch: Path, cpus: int) -
                 assert at == sorted(queues[index][1]), f"{disk.bus}, queue {index}: {line}"
 
 
-def test_polling(boot: Callable[..., Guest], scratch: Path) -> None:
+def test_polled_queues_need_no_interrupt(boot: Callable[..., QemuGuest], scratch: Path) -> None:
     """Polled queues have no interrupt, and what is asked to be polled for needs none."""
     disk = Disk(0, 0, 64 * MEGABYTE, scratch / "polled.img")
     single = Disk(0, 0, 16 * MEGABYTE, scratch / "single.img", bus="scsi1")
@@ -98,3 +101,20 @@ def test_polling(boot: Callable[..., Guest], scratch: Path) -> None:
     # At least one queue is left to interrupt; of a single one none is polled, and who asks is served as ever.
     assert [kind for kind, _ in sysfs.hardware_queues(guest, single)] == ["default"]
     fio.write_verified(guest, guest.node(single), size="4M")
+
+
+def test_data_stays_when_the_scheduler_changes(boot: Callable[..., QemuGuest], scratch: Path) -> None:
+    """A scheduler has commands of its own, which are made while the disk is in use."""
+    guest = boot([Controller([Disk(0, 0, 64 * MEGABYTE, scratch / "disk.img")])], smp=2)
+    node = guest.node(guest.disks[0])
+    scheduler = f"/sys/block/{Path(node).name}/queue/scheduler"
+    guest.run("modprobe mq-deadline", check=True)
+    names = guest.out(f"cat {scheduler}").replace("[", "").replace("]", "").split()
+    assert {"none", "mq-deadline"} <= set(names)
+    job = guest.spawn(fio.command(node, **VERIFIED))
+    for name in [*names, *names]:
+        guest.run(f"echo {name} >{scheduler}", check=True)
+        before = guest.out(f"cat /sys/block/{Path(node).name}/stat").split()[4]
+        guest.wait_until(f"test $(awk '{{ print $5 }}' /sys/block/{Path(node).name}/stat) -gt {before}")
+    done = fio.Job.of(job.wait(300))
+    assert done.error == 0, done.said

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Boots
-from guest import Controller, Disk, Guest, fio
+from guest import Controller, Disk, QemuGuest, fio
 from guest.logcheck import LogNotClean
+from support.boots import Boots
+
+pytestmark = [pytest.mark.main, pytest.mark.x86, pytest.mark.sanitized]
+
 
 CAUGHT = {
     "use_after_free": r"BUG: KASAN: slab-use-after-free",
@@ -22,7 +25,7 @@ CAUGHT = {
 }
 
 
-def lockdep_works(guest: Guest) -> bool:
+def lockdep_works(guest: QemuGuest) -> bool:
     return bool(re.search(r"debug_locks: +1$", guest.out("cat /proc/lockdep_stats"), flags=re.MULTILINE))
 
 
@@ -38,7 +41,7 @@ def test_planted_faults_are_caught(boot: Boots, fault: str) -> None:
     guest.agent_may_be_lost()
 
 
-def test_lockdep_stays_on(boot: Callable[..., Guest], scratch: Path) -> None:
+def test_lockdep_stays_on(boot: Callable[..., QemuGuest], scratch: Path) -> None:
     """It gives up for good when it has run out of room or found something: so it was neither."""
     disks = [Disk(0, lun, 16 << 20, scratch / f"{lun}.img") for lun in (0, 1)]
     guest = boot([Controller(disks)])

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from guest import Guest, fio, images, make_iso
-from scsi_units import BLOCK, DATA, FRESH, MEGABYTE, READ_32, UNIT_ATTENTION, QemuUnits, Units
+from guest import QemuGuest, images, make_iso
+from support import sg3
+from support.scsi_units import BLOCK, DATA, FRESH, READ_32, QemuUnits, Units
+
+pytestmark = [pytest.mark.main, pytest.mark.ours("names our module, and runs both drivers by itself")]
 
 
 @pytest.fixture(scope="module")
-def units(boot_shared: Callable[..., Guest], scratch_shared: Path) -> QemuUnits:
+def units(boot_shared: Callable[..., QemuGuest], scratch_shared: Path) -> QemuUnits:
     units = QemuUnits(boot_shared, scratch_shared / "ours", "ours")
     units.guest.push("/tmp/fresh", FRESH)
     return units
@@ -31,33 +34,12 @@ def holes(image: Path, lba: int, blocks: int) -> bool:
             return True  # no data up to the end
 
 
-@pytest.mark.parametrize("cdb_size", [6, 10, 12, 16])
-def test_sg_dd_reads(units: Units, cdb_size: int) -> None:
-    copy = f"sg_dd if={units.disk.sg} of=/tmp/copy bs=512 count=2000 skip=3 bpt=100 cdbsz={cdb_size}"
-    units.guest.run(copy, check=True)
-    assert units.guest.pull("/tmp/copy") == DATA[3 * BLOCK :][: 2000 * BLOCK]
+test_sg_dd_reads = sg3.test_sg_dd_reads
+test_sg_dd_writes = sg3.test_sg_dd_writes
+test_copying_from_disk_to_disk_keeps_data = sg3.test_copying_from_disk_to_disk_keeps_data
 
 
-@pytest.mark.parametrize("cdb_size", [6, 10, 12, 16])
-def test_sg_dd_writes(units: Units, cdb_size: int) -> None:
-    lba = 0x1000 + cdb_size * 0x100
-    units.scratch.clear(lba - 1, 202)
-    copy = f"sg_dd if=/tmp/fresh of={units.scratch.sg} bs=512 count=200 seek={lba} bpt=64 cdbsz={cdb_size}"
-    units.guest.run(copy, check=True)
-    written = images.part(units.scratch.image, lba - 1, 202)
-    assert written == bytes(BLOCK) + FRESH[: 200 * BLOCK] + bytes(BLOCK)
-
-
-@pytest.mark.parametrize("command", ["sgp_dd thr=8", "sgm_dd", "sg_dd blk_sgio=1"])
-def test_copying_from_disk_to_disk(units: Units, command: str) -> None:
-    """sgp_dd has up to eight commands in flight on each side."""
-    units.guest.run(f"blkdiscard {units.scratch.node}", check=True)
-    ends = f"if={units.disk.sg} of={units.scratch.sg}"
-    units.guest.run(f"{command} {ends} bs=512 bpt=37 count={len(DATA) // BLOCK}", check=True)
-    assert images.part(units.scratch.image, 0, len(DATA) // BLOCK) == DATA
-
-
-def test_unmap(units: Units) -> None:
+def test_unmapped_blocks_leave_the_image(units: Units) -> None:
     """What is unmapped reads as zeros and leaves the image; what is around it stays."""
     scratch = units.scratch
     units.guest.run(f"dd if=/tmp/fresh of={scratch.node} bs=64k oflag=direct", check=True)
@@ -73,22 +55,7 @@ def test_unmap(units: Units) -> None:
     assert units.guest.pull("/tmp/back") == kept
 
 
-@pytest.mark.parametrize(
-    ("options", "fill"),
-    [
-        ("--10 --in=/tmp/fresh --xferlen=512", FRESH[:BLOCK]),
-        ("--16 --in=/tmp/fresh --xferlen=512", FRESH[:BLOCK]),
-        ("--10 --ff", b"\xff" * BLOCK),
-        ("--16 --unmap", bytes(BLOCK)),
-    ],
-    ids=["10", "16", "10-ones", "16-unmap"],
-)
-def test_write_same(units: Units, options: str, fill: bytes) -> None:
-    scratch = units.scratch
-    old = b"\x55" * BLOCK
-    images.put(scratch.image, 0x4000, old * 66)
-    units.guest.run(f"sg_write_same {options} --lba=0x4001 --num=64 {scratch.node}", check=True)
-    assert images.part(scratch.image, 0x4000, 66) == old + fill * 64 + old
+test_write_same_writes_each_block = sg3.test_write_same_writes_each_block
 
 
 def test_write_same_32_is_refused(units: Units) -> None:
@@ -100,26 +67,8 @@ def test_write_same_32_is_refused(units: Units) -> None:
     assert images.part(units.scratch.image, 0x5000, 8) == before
 
 
-def test_reset_of_a_logical_unit(units: Units) -> None:
-    """The reset gets to the device, whose next answer is that it was reset."""
-    units.guest.run(f"sg_reset -d {units.disk.sg}", check=True)
-    result = units.disk.raw("00 00 00 00 00 00")
-    assert result.rc == UNIT_ATTENTION
-    assert units.was_reset in result.stderr
-    assert units.disk.raw("00 00 00 00 00 00").rc == 0
-
-
-def test_resets_under_io(units: Units) -> None:
-    """What is in flight during a reset is sent again: no error, and the data is right."""
-    job = fio.start(units.guest, units.scratch.node, **fio.write_options(size="24M", loops=2))
-    resets = 0
-    while not job.done():
-        units.guest.run(f"sg_reset -d {units.scratch.sg}", check=True)
-        resets += 1
-    done = fio.Job.of(job.wait())
-    assert (done.error, done.result.rc) == (0, 0), done.said
-    assert resets >= 3
-    assert 2 * 24 * MEGABYTE <= done.written <= done.read
+test_reset_of_a_logical_unit_reaches_the_device = sg3.test_reset_of_a_logical_unit_reaches_the_device
+test_resets_lose_no_data = sg3.test_resets_lose_no_data
 
 
 @pytest.fixture
@@ -132,7 +81,7 @@ def plugged(units: QemuUnits) -> Iterator[str]:
         units.guest.remove_disk(disk)
 
 
-def test_rescan_scsi_bus(units: QemuUnits, plugged: str) -> None:
+def test_rescan_scsi_bus_finds_what_came_and_went(units: QemuUnits, plugged: str) -> None:
     """Scans by hand find what came and what went, and leave the rest alone."""
     guest, host = units.guest, units.guest.host("scsi1")
     others = len(units.all)
@@ -150,15 +99,7 @@ def test_rescan_scsi_bus(units: QemuUnits, plugged: str) -> None:
     assert f"[{plugged}]" not in guest.out("lsscsi")
 
 
-def test_scan_of_all_luns(units: Units) -> None:
-    """The midlayer asks for the LUNs, or tries them one after the other; both ways find the same."""
-    guest, host = units.guest, units.guest.host()
-    before = guest.out("lsscsi").split()
-    guest.run(f"echo 1 >/sys/bus/scsi/devices/{host}:0:0:16684/delete", check=True)
-    assert "16684" not in guest.out("lsscsi")
-    guest.run(f"echo '- - -' >/sys/class/scsi_host/host{host}/scan", check=True)
-    assert guest.out("lsscsi").split() == before
-    guest.settle()
+test_scan_finds_a_deleted_unit_again = sg3.test_scan_finds_a_deleted_unit_again
 
 
 SAME_AS_C = """
@@ -252,7 +193,7 @@ def answers(units: Units) -> dict[str, str]:
     return said
 
 
-def test_same_as_the_c_driver(boot: Callable[..., Guest], scratch: Path) -> None:
+def test_same_answers_as_over_the_c_driver(boot: Callable[..., QemuGuest], scratch: Path) -> None:
     iso = make_iso(scratch / "cd.iso", {"data.bin": DATA})
     ours = answers(QemuUnits(boot, scratch / "ours", "ours", iso))
     theirs = answers(QemuUnits(boot, scratch / "c", "c", iso))

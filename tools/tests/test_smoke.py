@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from guest import CommandFailed, Controller, Disk, Guest, LogNotClean, logcheck, sysfs
+from guest import MEGABYTE, CommandFailed, Controller, Disk, LogNotClean, QemuGuest, logcheck, sysfs
 
-MEGABYTE = 1 << 20
+pytestmark = [pytest.mark.main, pytest.mark.x86, pytest.mark.ours("names our module")]
 
 
-def test_load_write_read_unload(boot: Callable[..., Guest], scratch: Path) -> None:
+def test_load_write_read_unload(boot: Callable[..., QemuGuest], scratch: Path) -> None:
     disks = [Disk(0, lun, 16 * MEGABYTE, scratch / f"lun{lun}.img") for lun in (0, 1, 300)]
     disks.append(Disk(3, 0, 1 << 40))
     guest = boot([Controller(disks)])
@@ -44,7 +44,7 @@ def test_load_write_read_unload(boot: Callable[..., Guest], scratch: Path) -> No
     guest.poweroff()
 
 
-def test_log_check_and_exit_codes_can_fail(boot: Callable[..., Guest]) -> None:
+def test_log_check_and_exit_codes_can_fail(boot: Callable[..., QemuGuest]) -> None:
     """What the other tests rely on: a bad line in the kernel log, or a failing command, is seen."""
     guest = boot(module=None)
     with pytest.raises(CommandFailed, match="code 3"):

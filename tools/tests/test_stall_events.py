@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from conftest import Boots
-from guest import Guest, sysfs
+from guest import QemuGuest, sysfs
 from guest.device import TestDevice
+from support.boots import Boots
+from support.known_lines import OUR_DRIVER, UNIT
 
-# What the driver and the midlayer say of commands that take long.
-ALLOW = [r"virtio_scsi_rs virtio\d+: ", r"(sd|scsi) \d+:\d+:\d+:\d+: "]
+pytestmark = [pytest.mark.device, pytest.mark.compare]
+
+
 # Seconds: the time-out of the disks, and the longest that another unit's event may take.
 TIMEOUT, BOUND = 2, 15
 
@@ -22,7 +24,7 @@ TIMEOUT, BOUND = 2, 15
 @dataclass
 class Shared:
     device: TestDevice
-    guest: Guest
+    guest: QemuGuest
 
     def until(self, unit: tuple[int, int]) -> float | None:
         """Seconds until the guest has a unit; None if that takes far too long."""
@@ -37,7 +39,7 @@ class Shared:
 @pytest.fixture(scope="module")
 def shared(serve_shared: Callable[..., TestDevice], boot_shared: Boots) -> Shared:
     device = serve_shared({"unit": [{"lun": lun, "size": "8M"} for lun in (0, 1)]})
-    guest = boot_shared(**device.door("test"), allow=ALLOW, append="hung_task_panic=0")
+    guest = boot_shared(**device.door("test"), allow=(OUR_DRIVER, UNIT), append="hung_task_panic=0")
     sysfs.wait_for_units(guest, 2)
     times = f"echo {TIMEOUT} >$f/timeout; echo {TIMEOUT} >$f/eh_timeout"
     guest.run(f"for f in /sys/block/sd*/device; do {times}; done", check=True)
@@ -86,7 +88,7 @@ def miss(shared: Shared) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("how", [tell, scan, miss], ids=["told of", "scanned for", "missed"])
-def test_a_unit_that_comes(
+def test_a_unit_that_comes_is_seen_while_another_stalls(
     shared: Shared,
     record_property: Callable[[str, Any], None],
     how: Callable[[Shared], tuple[int, int]],

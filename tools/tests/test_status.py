@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Boots
-from guest import Controller, Disk, Guest, fio
+from guest import Controller, Disk, QemuGuest, fio
 from guest.guest import DRIVERS
-from test_events import TWO_SCANS
+from support.boots import Boots
+from support.known_lines import TWO_SCANS
+from support.machines import root_port
+
+pytestmark = pytest.mark.main
+
 
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK = 1, 2, 4, 8
 NEW_LIFE = [
@@ -23,12 +27,12 @@ NEW_LIFE = [
     ACKNOWLEDGE | DRIVER | FEATURES_OK,
     ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK,
 ]
-DRIVER = DRIVERS["ours"]
+OURS = DRIVERS["ours"]
 
 
 @dataclass
 class Trace:
-    guest: Guest
+    guest: QemuGuest
     file: Path
     read: int = 0
 
@@ -63,7 +67,7 @@ def trace(boot_shared: Boots, scratch_shared: Path) -> Iterator[Trace]:
     events = ("-trace", "virtio_set_status", "-trace", "virtio_queue_notify", "-D", str(file))
     guest = boot_shared(
         [controller],
-        devices=[{"driver": "pcie-root-port", "id": "port0", "chassis": 1}],
+        devices=[root_port()],
         args=events,
         allow=[TWO_SCANS],
     )
@@ -92,12 +96,12 @@ def check(trace: Trace, count: int) -> None:
     [
         "sg_reset -H /dev/sg0",
         "echo 1 >$(readlink -f /sys/class/scsi_host/host*/device/../..)/reset",
-        f"n=$(basename {DRIVER.sysfs}/virtio*); echo $n >{DRIVER.sysfs}/unbind; echo $n >{DRIVER.sysfs}/bind",
-        f"rmmod {DRIVER.name}; insmod {DRIVER.path}",
+        f"n=$(basename {OURS.sysfs}/virtio*); echo $n >{OURS.sysfs}/unbind; echo $n >{OURS.sysfs}/bind",
+        f"rmmod {OURS.name}; insmod {OURS.path}",
     ],
     ids=["reset of the host", "reset of the function", "bind", "load"],
 )
-def test_a_new_life(trace: Trace, how: str) -> None:
+def test_a_new_life_sets_the_status_in_order(trace: Trace, how: str) -> None:
     trace.steps()
     trace.guest.run(how, check=True)
     trace.guest.settle()

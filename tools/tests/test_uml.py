@@ -14,7 +14,10 @@ from guest import LogNotClean, sysfs
 from guest import uml as bench
 from guest.device import TestDevice
 from guest.uml import VARIANTS, UmlGuest
-from uml_bench import CI, DRIVER, SCENARIO
+from support.uml_bench import CI, DRIVER, SCENARIO
+
+pytestmark = [pytest.mark.main, pytest.mark.uml]
+
 
 Uml = Callable[..., UmlGuest]
 Serve = Callable[..., TestDevice]
@@ -139,7 +142,7 @@ def test_disks_work(serve: Serve, uml: Uml, variant: str) -> None:
 
 @pytest.mark.parametrize("rounds", [2 if CI else 15])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_loaded_and_bound_again_and_again(serve: Serve, uml: Uml, variant: str, rounds: int) -> None:
+def test_works_after_many_loads_and_binds(serve: Serve, uml: Uml, variant: str, rounds: int) -> None:
     device = serve(SCENARIO)
     guest = uml(variant, [device])
     insmod = f"insmod {guest.share(bench.module_file(variant))}"
@@ -161,7 +164,7 @@ def test_loaded_and_bound_again_and_again(serve: Serve, uml: Uml, variant: str, 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_power_off_with_the_driver_loaded(serve: Serve, uml: Uml, variant: str) -> None:
+def test_power_off_with_the_driver_loaded_is_clean(serve: Serve, uml: Uml, variant: str) -> None:
     """User-Mode Linux takes its devices away at the very end, after they were shut down."""
     guest = uml(variant, [serve(SCENARIO)])
     write_and_verify(guest, nodes(guest)["0:0"])
@@ -202,7 +205,7 @@ def scan(guest: UmlGuest) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_allocation_of_probe_fails(serve: Serve, uml: Uml, variant: str) -> None:
+def test_probe_survives_each_failed_allocation(serve: Serve, uml: Uml, variant: str) -> None:
     guest = uml(variant, [serve(SCENARIO)], module=None, append=NO_SCAN)
     guest.run(f"insmod {guest.share(bench.module_file(variant))}", check=True)
     name = guest.out(f"basename {DRIVER}/virtio*")
@@ -226,7 +229,7 @@ def test_each_allocation_of_probe_fails(serve: Serve, uml: Uml, variant: str) ->
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_allocation_of_a_device_reset_fails(serve: Serve, uml: Uml, variant: str) -> None:
+def test_a_device_reset_survives_each_failed_allocation(serve: Serve, uml: Uml, variant: str) -> None:
     """It is tried again, and succeeds. What fails before the driver is asked for it is ENOMEM; and virtio_uml
     makes zeros of a field of the configuration that it has no memory to read, which is an error."""
     device = serve(SCENARIO)
@@ -255,7 +258,7 @@ def test_each_allocation_of_a_device_reset_fails(serve: Serve, uml: Uml, variant
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_memory_is_short_during_a_device_reset(serve: Serve, uml: Uml, variant: str) -> None:
+def test_a_device_reset_survives_short_memory(serve: Serve, uml: Uml, variant: str) -> None:
     """For a moment: the reset takes longer. For good: the device is given up, and can be bound again."""
     device = serve(SCENARIO)
     guest = uml(variant, [device])
@@ -276,7 +279,7 @@ def test_memory_is_short_during_a_device_reset(serve: Serve, uml: Uml, variant: 
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_allocation_of_a_function_fails(serve: Serve, uml: Uml, variant: str) -> None:
+def test_a_function_survives_each_failed_allocation(serve: Serve, uml: Uml, variant: str) -> None:
     """The driver needs no memory to reset a logical unit: what fails does so before it is asked."""
     device = serve(SCENARIO)
     guest = uml(variant, [device])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A command that takes too long: the driver asks the device whether it has it, and what it does then depends
-on the answer and on the parameters. In kernels with sanitizers."""
+"""A command that takes too long: the driver asks the device whether it has the command, and the next step
+depends on the answer and on the parameters. In kernels with sanitizers."""
 
 import time
 from collections.abc import Iterator
@@ -11,11 +11,15 @@ from zlib import crc32
 
 import pytest
 
-import uml_bench
 from guest import sysfs
+from guest.device import Mark
 from guest.guest import Handle
-from test_uml_recovery import FAILURES, HAS_IT_NOT, QUERY, READ, RUNGS
-from uml_bench import CI, Bench, only_in
+from support import uml_bench
+from support.misbehaviour import FAILURES, HAS_IT_NOT, QUERY, READ, RUNGS
+from support.uml_bench import CI, Bench, only_in
+
+pytestmark = [pytest.mark.device, pytest.mark.uml]
+
 
 variant, bench_shared, bench = uml_bench.FIXTURES
 
@@ -77,13 +81,16 @@ CASES = [
 
 def start(bench: Bench, lost: bool = False, lun: int = 0, blocks: int = 1) -> list[Handle]:
     """Starts to read some blocks, whose commands the device keeps or loses."""
-    mark = bench.mark()
+    mark = bench.device.mark()
     name = f"command {lun}"
     rule = {"opcode": "READ_10", "target": 0, "lun": lun, "times": blocks}
     bench.device.rule(name, rule, **({"drop": True} if lost else {"hold": name}))
     read = f"dd if={bench.node(0, lun)} of=/dev/null bs=4k count=1 iflag=direct"
-    jobs = [bench.guest.spawn(f"{read} skip={block}") for block in range(blocks)]
-    bench.device.wait_for(lambda: len(bench.since(mark, "wait", rule=name)) == blocks, why="no commands")
+    # Of reads that are adjacent the block layer may make one command.
+    jobs = [bench.guest.spawn(f"{read} skip={2 * block}") for block in range(blocks)]
+    bench.device.wait_for(
+        lambda: len(bench.device.since(mark, "wait", rule=name)) == blocks, why="no commands"
+    )
     return jobs
 
 
@@ -92,13 +99,13 @@ def lun_of(unit: int) -> str:
     return f"01004{unit:03x}" + "0" * 8
 
 
-def asked(bench: Bench, mark: int, unit: int | None = None) -> list[dict[str, Any]]:
+def asked(bench: Bench, mark: Mark, unit: int | None = None) -> list[dict[str, Any]]:
     """The queries since `mark`, about a unit of target 0 or about any."""
-    lines = bench.since(mark, "tmf", name=ASK)
+    lines = bench.device.since(mark, "tmf", name=ASK)
     return [line for line in lines if unit is None or line["lun"] == lun_of(unit)]
 
 
-def order(bench: Bench, mark: int) -> list[str]:
+def order(bench: Bench, mark: Mark) -> list[str]:
     """The functions that the driver has asked for, queries that follow one another being one."""
     names = bench.functions(mark)
     return [name for before, name in zip([None, *names], names, strict=False) if (before, name) != (ASK, ASK)]
@@ -139,7 +146,7 @@ def test_each_rung(bench: Bench, name: str, failing: int) -> None:
     """Some functions fail, and the one after them helps; in the end, the reset of the device does."""
     answer = ANSWERS[name]
     with bench.guest.misbehaving():
-        mark = bench.mark()
+        mark = bench.device.mark()
         if answer.query:
             bench.device.rule("query", QUERY, **answer.query)
         if failing:
@@ -163,10 +170,10 @@ def test_each_rung(bench: Bench, name: str, failing: int) -> None:
 def test_what_the_device_is_asked_for(bench: Bench) -> None:
     """The command that takes too long, and the unit that it is for."""
     with bench.guest.misbehaving():
-        mark = bench.mark()
+        mark = bench.device.mark()
         (job,) = start(bench, lun=2)
         job.wait(40)
-        (request,) = bench.since(mark, "request", serial=bench.since(mark, "wait")[0]["serial"])
+        (request,) = bench.device.since(mark, "request", serial=bench.device.since(mark, "wait")[0]["serial"])
         assert {(line["lun"], line["tag"]) for line in asked(bench, mark)} == {
             (request["lun"], request["tag"])
         }
@@ -185,15 +192,15 @@ def test_how_long_the_driver_waits(bench: Bench, name: str, at_least: int) -> No
         if name == "refused":
             # This bounds the wait as well.
             bench.set_parameters(recovery_patience=0)
-        mark = bench.mark()
+        mark = bench.device.mark()
         if answer.query:
             bench.device.rule("query", QUERY, **answer.query)
         (job,) = start(bench)
         job.wait(60)
         alive = answer.counted in ("queries_held", "queries_refused")
-        (began,) = bench.since(mark, "wait", rule="command 0") if alive else asked(bench, mark)[-1:]
+        (began,) = bench.device.since(mark, "wait", rule="command 0") if alive else asked(bench, mark)[-1:]
         # What does not answer a query is not sent an ABORT TASK for the same command.
-        first = bench.since(mark, "tmf", name=RUNGS[answer.counted == "queries_unanswered"])[0]
+        first = bench.device.since(mark, "tmf", name=RUNGS[answer.counted == "queries_unanswered"])[0]
         assert at_least <= first["t"] - began["t"] < at_least + SLACK
         bench.behave()
         bench.works()
@@ -204,12 +211,14 @@ def test_a_command_that_the_device_has_is_waited_for(bench: Bench) -> None:
     it is done when the device has answered."""
     with bench.guest.misbehaving(), bench.parameters(recovery_patience=0):
         with bench.io((0, 1), threads=2) as done, counting(bench) as grown:
-            mark, since = bench.mark(), len(bench.guest.dmesg())
+            mark, since = bench.device.mark(), len(bench.guest.dmesg())
             (job,) = start(bench)
             bench.device.wait_for(lambda: len(asked(bench, mark)) >= 4, 30, "not asked again and again")
-            later = bench.mark()
+            later = bench.device.mark()
             time.sleep(1)
-            assert len([line for line in bench.since(later, "request") if line["lun"] == lun_of(1)]) > 10
+            assert (
+                len([line for line in bench.device.since(later, "request") if line["lun"] == lun_of(1)]) > 10
+            )
             assert not job.done()
             assert order(bench, mark) == [ASK]
             (line,) = said(bench, since)
@@ -227,10 +236,10 @@ def test_many_commands_that_the_device_has_are_waited_for(bench: Bench) -> None:
     """It is asked for each of them."""
     count = 40
     with bench.guest.misbehaving(), bench.parameters(recovery_patience=0):
-        mark, since = bench.mark(), len(bench.guest.dmesg())
+        mark, since = bench.device.mark(), len(bench.guest.dmesg())
         jobs = start(bench, blocks=count)
-        serials = {line["serial"] for line in bench.since(mark, "wait")}
-        tags = {line["tag"] for line in bench.since(mark, "request") if line["serial"] in serials}
+        serials = {line["serial"] for line in bench.device.since(mark, "wait")}
+        tags = {line["tag"] for line in bench.device.since(mark, "request") if line["serial"] in serials}
         assert len(tags) == count
         bench.device.wait_for(
             lambda: {line["tag"] for line in asked(bench, mark)} == tags, 30, "not all asked"
@@ -256,7 +265,7 @@ def test_the_user_ends_a_wait(bench: Bench, name: str) -> None:
     answer = ANSWERS[name]
     parameter = "recovery_patience" if name == "has it" else "recovery_refused"
     with bench.guest.misbehaving(), bench.parameters(recovery_patience=0, recovery_refused=3600):
-        mark = bench.mark()
+        mark = bench.device.mark()
         if answer.query:
             bench.device.rule("query", QUERY, **answer.query)
         (job,) = start(bench)
@@ -276,7 +285,7 @@ def test_who_has_another_way_waits_as_long_as_that_says(bench: Bench, patience: 
         bench.guest.misbehaving(),
         bench.parameters(recovery_patience=patience, recovery_failfast=failfast),
     ):
-        mark = bench.mark()
+        mark = bench.device.mark()
         (usual,) = start(bench, lun=1)
         bench.device.rule("failfast", {**READ, "times": 1}, hold="failfast")
         module = bench.guest.fault_module("failfast")
@@ -291,7 +300,7 @@ def test_who_has_another_way_waits_as_long_as_that_says(bench: Bench, patience: 
             assert usual.wait(20).rc != 0
         else:
             assert not usual.done()
-            assert [line for line in bench.since(mark, "tmf") if line["lun"] == lun_of(1)] == asked(
+            assert [line for line in bench.device.since(mark, "tmf") if line["lun"] == lun_of(1)] == asked(
                 bench, mark, 1
             )
             bench.behave()
@@ -304,7 +313,7 @@ def test_who_has_another_way_waits_as_long_as_that_says(bench: Bench, patience: 
 def test_what_is_read_ahead_is_waited_for(bench: Bench) -> None:
     """The block layer marks it fail-fast, though there is no other way to it."""
     with bench.guest.misbehaving(), bench.parameters(recovery_patience=0, recovery_failfast=1):
-        mark = bench.mark()
+        mark = bench.device.mark()
         bench.device.rule("ahead", {**READ, "times": 1}, hold="ahead")
         bench.guest.run(f"blockdev --flushbufs {bench.node()}", check=True)
         job = bench.guest.spawn(f"dd if={bench.node()} of=/dev/null bs=64k count=1 skip=20")
@@ -319,7 +328,7 @@ def test_the_answer_comes_while_the_device_is_asked(bench: Bench) -> None:
     """What the device says then is of no interest any more, even if it says it late or not at all."""
     with bench.guest.misbehaving():
         for late in (False, True):
-            mark = bench.mark()
+            mark = bench.device.mark()
             bench.device.rule("query", QUERY, hold="query")
             (job,) = start(bench)
             bench.device.wait_for(lambda mark=mark: asked(bench, mark), 20, "not asked")
@@ -335,7 +344,7 @@ def test_the_answer_comes_while_the_device_is_asked(bench: Bench) -> None:
 
 def test_the_user_resets_a_unit_that_is_waited_for(bench: Bench) -> None:
     with bench.guest.misbehaving(), bench.parameters(recovery_patience=0):
-        mark = bench.mark()
+        mark = bench.device.mark()
         (job,) = start(bench)
         bench.device.wait_for(lambda: asked(bench, mark), 20, "not asked")
         bench.guest.run(f"sg_reset -d -N {bench.node(kind='scsi_generic')}", check=True)
@@ -350,7 +359,7 @@ def keep(bench: Bench, waited_for: bool) -> None:
     """Has the device keep commands of unit 0:1, and carry out nothing that would end them. They have taken
     too long already, or will have in a moment."""
     bench.device.rule("functions", {"on": "tmf", "subtype": RUNGS}, drop=True)
-    mark = bench.mark()
+    mark = bench.device.mark()
     start(bench, lun=1, blocks=4)
     if waited_for:
         bench.device.wait_for(lambda: len(asked(bench, mark)) >= 4, 20, "not asked")
@@ -359,13 +368,16 @@ def keep(bench: Bench, waited_for: bool) -> None:
 @pytest.mark.parametrize("waited_for", [False, True], ids=["not yet asked", "waited for"])
 def test_a_unit_that_is_removed_is_not_asked(bench: Bench, waited_for: bool) -> None:
     """Nor is it waited for any longer."""
-    with bench.guest.misbehaving(), bench.parameters(recovery_patience=0):
+    # Its commands are with the device until that is reset, a step and a second after the removal. They take
+    # too long within two seconds, to whole ones of which the block layer rounds up.
+    step = bench.loaded_with(recovery_step=3)
+    with bench.guest.misbehaving(), step, bench.parameters(recovery_patience=0):
         with bench.io((1, 0), threads=2) as done, counting(bench) as grown:
             keep(bench, waited_for)
             bench.device("remove_unit", lun=1)
             # Somebody may just be asking.
             time.sleep(0.3)
-            mark = bench.mark()
+            mark = bench.device.mark()
             bench.guest.wait_until("! ls -d /sys/bus/scsi/devices/*:0:0:1", 15)
             assert asked(bench, mark) == []
         assert (done.errors, done.unread) == (0, 0)
@@ -383,7 +395,7 @@ def test_a_host_that_is_unbound_is_not_asked(bench: Bench, waited_for: bool) -> 
         keep(bench, waited_for)
         unbinding = bench.guest.spawn(f"echo {bench.name} >{uml_bench.DRIVER}/unbind")
         time.sleep(0.3)
-        mark = bench.mark()
+        mark = bench.device.mark()
         assert unbinding.wait(10, check=True).seconds < 6
         assert asked(bench, mark) == []
         bench.nobody_is_stuck()

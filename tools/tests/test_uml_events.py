@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-import test_device_events as cases
-import uml_bench
-from test_device_events import START, Bus
-from uml_bench import CI, Bench, long, only_in
+from support import events, uml_bench
+from support.events import START, Bus
+from support.uml_bench import CI, Bench, long, only_in
+
+pytestmark = [pytest.mark.main, pytest.mark.uml]
+
 
 variant, bench_shared, bench = uml_bench.FIXTURES
 
@@ -35,39 +37,39 @@ def bus(bench: Bench) -> Iterator[Bus]:
         bench.nobody_is_stuck()
 
 
-test_plug_and_unplug = cases.test_plug_and_unplug
-test_addresses_in_both_formats = cases.test_addresses_in_both_formats
-test_removal_of_lun_0_is_about_the_target = cases.test_removal_of_lun_0_is_about_the_target
-test_a_new_capacity = cases.test_a_new_capacity
-test_a_hard_reset_is_expected = cases.test_a_hard_reset_is_expected
-test_any_event = cases.test_any_event
-test_missed_events = cases.test_missed_events
+test_units_come_and_go = events.test_units_come_and_go
+test_addresses_in_both_formats_are_understood = events.test_addresses_in_both_formats_are_understood
+test_removal_of_lun_0_is_about_the_target = events.test_removal_of_lun_0_is_about_the_target
+test_a_new_capacity_is_seen = events.test_a_new_capacity_is_seen
+test_a_hard_reset_is_expected = events.test_a_hard_reset_is_expected
+test_any_event_leaves_the_bus_as_it_is = events.test_any_event_leaves_the_bus_as_it_is
+test_missed_events_are_made_up_for = events.test_missed_events_are_made_up_for
 
 
 @pytest.mark.parametrize("fields", [{"event": 1, "reason": 1}, {"event": 3, "reason": 0x092A, "lun": 1}])
-def test_floods(bus: Bus, variant: str, fields: dict[str, int]) -> None:
+def test_a_flood_does_not_stop_io(bus: Bus, variant: str, fields: dict[str, int]) -> None:
     only_in(variant, fields["event"] // 2)
-    cases.test_floods(bus, fields)
+    events.test_a_flood_does_not_stop_io(bus, fields)
 
 
 @long
 @pytest.mark.parametrize("used_len", [0, 4, 15, 0xFFFFFFFF])
-def test_lengths_that_the_device_claims(bus: Bus, used_len: int) -> None:
-    cases.test_lengths_that_the_device_claims(bus, used_len)
+def test_claimed_lengths_do_not_matter(bus: Bus, used_len: int) -> None:
+    events.test_claimed_lengths_do_not_matter(bus, used_len)
 
 
 @long
-def test_reconciling_is_bounded(bus: Bus) -> None:
-    cases.test_reconciling_is_bounded_when_a_unit_does_not_answer(bus)
+def test_reconciling_is_bounded_when_a_unit_does_not_answer(bus: Bus) -> None:
+    events.test_reconciling_is_bounded_when_a_unit_does_not_answer(bus)
 
 
 @pytest.mark.parametrize("seed", range(2 if CI else 20))
-def test_any_order_of_plug_and_unplug(bus: Bus, seed: int) -> None:
-    cases.test_any_order_of_plug_and_unplug(bus, seed)
+def test_the_bus_follows_any_order_of_plug_and_unplug(bus: Bus, seed: int) -> None:
+    events.test_the_bus_follows_any_order_of_plug_and_unplug(bus, seed)
 
 
 @pytest.mark.parametrize("seed", range(1 if CI else 10))
-def test_any_order_with_events_missed(bus: Bus, seed: int) -> None:
+def test_the_bus_follows_any_order_with_events_missed(bus: Bus, seed: int) -> None:
     """The device has no buffers for some of the events, and says only that."""
     chance = random.Random(seed)
     there: set[tuple[int, int]] = set()
@@ -100,7 +102,8 @@ def test_events_go_on_while_a_unit_is_removed(bus: Bus, bench: Bench, variant: s
         node = bus.node(1, 2)
         bus.guest.run(f"echo 60 >/sys/block/{node.removeprefix('/dev/')}/device/timeout", check=True)
         for number in range(8):
-            bus.guest.spawn(f"dd if={node} of=/dev/null bs=4k count=1 skip={number} iflag=direct")
+            # Of reads that are adjacent the block layer may make one command.
+            bus.guest.spawn(f"dd if={node} of=/dev/null bs=4k count=1 skip={2 * number} iflag=direct")
         bus.device.wait_for(lambda: len(bus.device("waiting")["waiting"]) >= 8, why="no commands in flight")
         began = time.monotonic()
         bus.device("remove_unit", target=1, lun=2)
@@ -118,7 +121,7 @@ def test_events_go_on_while_a_unit_is_removed(bus: Bus, bench: Bench, variant: s
     bench.hurry()
 
 
-def test_unbinding_in_a_flood(bus: Bus, bench: Bench) -> None:
+def test_unbinding_ends_a_flood(bus: Bus, bench: Bench) -> None:
     bus.device("event", event=1, reason=1, times=100_000)
     bus.device("event", event=3, reason=0x092A, lun=1, times=100_000)
     assert bench.unbind() < 6

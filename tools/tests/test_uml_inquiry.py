@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-import test_device_inquiry as cases
-from conftest import folder_of
 from guest.device import TestDevice
-from guest.uml import UmlGuest
-from test_device_inquiry import Shared
+from support import inquiry
+from support.boots import has_failed
+from support.inquiry import Shared
+from support.uml_bench import shared_guest
+
+pytestmark = [pytest.mark.device, pytest.mark.uml]
 
 
 @pytest.fixture(scope="module")
@@ -19,37 +21,38 @@ def booted(
     uml_module: Callable[[str], Path],
     request: pytest.FixtureRequest,
 ) -> Iterator[Shared]:
-    device = serve_shared(cases.SCENARIO)
+    device = serve_shared(inquiry.SCENARIO)
     uml_module("kasan")
-    failed = request.session.testsfailed
-    folder = folder_of(request.node) / (f"kasan-{failed}" if failed else "kasan")
-    with UmlGuest(folder, [device], variant="kasan") as guest:
+    with shared_guest(request, device, variant="kasan") as guest:
         yield Shared(device, guest)
-        if request.session.testsfailed > failed:
-            guest.give_up()
 
 
 @pytest.fixture
 def shared(booted: Shared, request: pytest.FixtureRequest) -> Iterator[Shared]:
     yield booted
-    if not getattr(request.node, "failed", False):
+    if not has_failed(request.node):
         booted.guest.assert_clean_log()
 
 
-@pytest.mark.parametrize("name", cases.CASES)
-def test_a_new_unit(shared: Shared, name: str, record_property: Callable[[str, object], None]) -> None:
-    cases.test_a_new_unit(shared, name, record_property)
+@pytest.mark.parametrize("name", inquiry.CASES)
+def test_a_unit_with_nonsense_delays_nobody(
+    shared: Shared, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    inquiry.test_a_unit_with_nonsense_delays_nobody(shared, name, record_property)
 
 
-@pytest.mark.parametrize("which", cases.GROUPS)
-def test_a_unit_whose_data_changes(shared: Shared, which: str) -> None:
-    cases.test_a_unit_whose_data_changes(shared, which)
+@pytest.mark.parametrize("which", inquiry.GROUPS)
+def test_a_unit_stays_when_its_data_becomes_nonsense(shared: Shared, which: str) -> None:
+    inquiry.test_a_unit_stays_when_its_data_becomes_nonsense(shared, which)
 
 
-@pytest.mark.parametrize("which", cases.GROUPS)
-def test_units_are_looked_at_again(shared: Shared, which: str) -> None:
-    cases.test_units_are_looked_at_again(shared, which)
+@pytest.mark.parametrize("which", inquiry.GROUPS)
+def test_units_recover_from_nonsense(shared: Shared, which: str) -> None:
+    inquiry.test_units_recover_from_nonsense(shared, which)
 
 
-test_random_data = cases.test_random_data
-test_the_driver_kept_to_the_rules = cases.test_the_driver_kept_to_the_rules
+test_a_malformed_list_is_noticed_while_the_unit_is_offline = (
+    inquiry.test_a_malformed_list_is_noticed_while_the_unit_is_offline
+)
+test_random_data_delays_nobody = inquiry.test_random_data_delays_nobody
+test_the_driver_kept_to_the_rules = inquiry.test_the_driver_kept_to_the_rules

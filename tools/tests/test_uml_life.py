@@ -10,10 +10,14 @@ from zlib import crc32
 
 import pytest
 
-import uml_bench
 from guest import fio, sysfs
 from guest.faults import TransportFaults
-from uml_bench import Bench, only_in
+from support import uml_bench
+from support.uml_bench import Bench, only_in
+from support.workloads import RANDOM_READS
+
+pytestmark = [pytest.mark.device, pytest.mark.uml]
+
 
 variant, bench_shared, bench = uml_bench.FIXTURES
 
@@ -31,7 +35,6 @@ def _each_in_one_kernel(variant: str, request: pytest.FixtureRequest) -> None:
 
 # Seconds. A step of recovery is one.
 SOON = 8
-READ = {"rw": "randread", "bs": "4k", "ioengine": "libaio", "direct": 1, "time_based": True, "runtime": 300}
 SYNC = "SYNCHRONIZE_CACHE_10"
 
 
@@ -59,7 +62,9 @@ def bound_again(bench: Bench) -> Iterator[None]:
 
 @pytest.mark.parametrize("knob", ["refuse_features", "fail_finalize", "fail_find_vqs"])
 @pytest.mark.parametrize("first", ["the user", "the driver"])
-def test_a_device_that_does_not_come_back_from_a_reset(bench: Bench, knob: str, first: str) -> None:
+def test_a_device_that_does_not_come_back_from_a_reset_is_given_up(
+    bench: Bench, knob: str, first: str
+) -> None:
     """It is given up: commands end with an error, and it can be unbound and bound again. (H2)"""
     with bench.guest.misbehaving(), bound_again(bench), faults(bench) as transport:
         transport.set(knob, 1)
@@ -68,6 +73,7 @@ def test_a_device_that_does_not_come_back_from_a_reset(bench: Bench, knob: str, 
         else:
             transport.set("needs_reset", 1)
             bench.guest.wait_until(f"test $(cat /sys/module/transport/parameters/{knob}) = 0")
+        assert transport.get(knob) == 0, "nothing has failed"
         assert bench.guest.run(read(bench), SOON).rc != 0
         assert bench.guest.run(read(bench, 1), SOON).rc != 0
         assert counters(bench)["failed_device_resets"] <= 1
@@ -78,7 +84,7 @@ def test_commands_are_the_devices_until_it_was_reset(bench: Bench) -> None:
     """It is unbound while a command of it is being recovered, and takes its time for the last reset. The
     command ends after that, and not before. (H4)"""
     with bench.guest.misbehaving(), bound_again(bench), faults(bench) as transport:
-        mark = bench.mark()
+        mark = bench.device.mark()
         bench.device.rule("held", {"lun": 0}, drop=True)
         bench.device.rule("functions", {"on": "tmf"}, drop=True)
         job = bench.guest.spawn(read(bench))
@@ -93,14 +99,14 @@ def test_commands_are_the_devices_until_it_was_reset(bench: Bench) -> None:
         assert unbind.wait(20).rc == 0
 
 
-def test_a_ring_that_breaks_while_the_device_is_unbound(bench: Bench) -> None:
+def test_unbinding_resets_a_device_whose_ring_breaks(bench: Bench) -> None:
     """What is still to be sent is sent once the device was reset for it. (H3)"""
     with bench.guest.misbehaving(), bound_again(bench):
-        mark = bench.mark()
+        mark = bench.device.mark()
         bench.guest.run(f"dd if=/dev/zero of={bench.node(0, 0)} bs=4k count=1", check=True)
         bench.device.rule("twice", {"opcode": SYNC, "times": 1}, repeat=2)
         assert bench.unbind() < SOON
-        assert bench.since(mark, "answer", rule="twice"), "the ring did not break"
+        assert bench.device.since(mark, "answer", rule="twice"), "the ring did not break"
 
 
 def test_unbinding_is_not_kept_by_a_unit_because_another_is_busy(bench: Bench) -> None:
@@ -108,7 +114,7 @@ def test_unbinding_is_not_kept_by_a_unit_because_another_is_busy(bench: Bench) -
     with bench.guest.misbehaving(), bound_again(bench):
         bench.device.rule("held", {"lun": 0}, drop=True)
         bench.device.rule("functions", {"on": "tmf"}, drop=True)
-        busy = fio.command(bench.node(0, 1), iodepth=4, **READ)
+        busy = fio.command(bench.node(0, 1), iodepth=4, **RANDOM_READS)
         bench.guest.spawn(busy)
         bench.guest.spawn(read(bench))
         bench.device.wait_for(lambda: bench.device("waiting")["waiting"], why="nothing is held")
@@ -147,7 +153,7 @@ def test_a_reset_that_is_under_way_is_the_one_that_is_wanted(bench: Bench) -> No
         bench.works()
 
 
-def test_resets_by_the_user_while_the_device_is_unbound(bench: Bench) -> None:
+def test_unbinding_ends_resets_by_the_user(bench: Bench) -> None:
     """A reset that waits for an answer uses nothing that the unbinding takes away. (M8, a race)"""
     for _ in range(3):
         with bench.guest.misbehaving(), bound_again(bench):

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
-import uml_bench
 from guest import fio, sysfs
-from test_device_faults import TMF_ANSWERS
-from uml_bench import Bench, only_in
+from guest.device import Mark
+from support import uml_bench
+from support.misbehaviour import FAILURES, HAS_IT_NOT, QUERY, READ, RUNGS, TMF_ANSWERS
+from support.uml_bench import Bench, only_in
+
+pytestmark = [pytest.mark.main, pytest.mark.uml]
+
 
 variant, bench_shared, bench = uml_bench.FIXTURES
 
@@ -20,41 +24,30 @@ SCENARIO = {
     "device": {"request_queues": 2, "config": {"max_target": 3, "cmd_per_lun": 250}},
     "unit": [{"lun": lun, "size": "16M"} for lun in range(3)] + [{"target": 1, "size": "16M"}],
 }
-RUNGS = ["abort_task", "logical_unit_reset", "i_t_nexus_reset"]
-QUERY = {"on": "tmf", "subtype": "query_task"}
-# What the driver takes for a command that the device does not have.
-HAS_IT_NOT = {"response": "ok"}
-# How a function can fail. Each may take a second, after which the next one is tried.
-FAILURES: dict[str, dict[str, Any]] = {
-    "refused": {"response": "function_rejected"},
-    "not answered": {"drop": True},
-    "not carried out": {"execute": False, "response": "ok"},
-}
-READ = {"opcode": "READ_10", "target": 0, "lun": 0}
 
 
 @contextmanager
-def held_read(bench: Bench, **action: Any) -> Iterator[int]:
+def held_read(bench: Bench, **action: Any) -> Iterator[Mark]:
     """A read that the device does something with, and that succeeds all the same; yields the log's mark. So
     that the driver does not wait for it, the device denies that it has it."""
-    mark = bench.mark()
+    mark = bench.device.mark()
     bench.device.rule("query", QUERY, **HAS_IT_NOT)
     bench.device.rule("command", {**READ, "times": 1}, **(action or {"hold": "command"}))
     job = bench.guest.spawn(f"dd if={bench.node()} of=/dev/null bs=4k count=1 iflag=direct")
     yield mark
     assert job.wait(30).rc == 0
-    assert bench.since(mark, "wait", "answer", rule="command"), "the rule did not act"
+    assert bench.device.since(mark, "wait", "answer", rule="command"), "the rule did not act"
     bench.behave()
 
 
-def rungs(bench: Bench, mark: int) -> list[str]:
+def rungs(bench: Bench, mark: Mark) -> list[str]:
     """The functions that the driver has asked for, but for queries, which change nothing."""
     return [name for name in bench.functions(mark) if name in RUNGS]
 
 
 @pytest.mark.parametrize("failing", range(4))
 @pytest.mark.parametrize("how", FAILURES)
-def test_each_rung(bench: Bench, variant: str, how: str, failing: int) -> None:
+def test_each_rung_helps_when_those_before_fail(bench: Bench, variant: str, how: str, failing: int) -> None:
     """Some functions fail, and the one after them helps; in the end, the reset of the device does."""
     only_in(variant, failing + list(FAILURES).index(how))
     with bench.guest.misbehaving():
@@ -67,13 +60,13 @@ def test_each_rung(bench: Bench, variant: str, how: str, failing: int) -> None:
 
 
 @pytest.mark.parametrize("answer", TMF_ANSWERS)
-def test_answers_to_functions(bench: Bench, variant: str, answer: str) -> None:
+def test_a_read_succeeds_however_functions_are_answered(bench: Bench, variant: str, answer: str) -> None:
     only_in(variant, list(TMF_ANSWERS).index(answer))
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
             bench.device.rule("function", {"on": "tmf", "subtype": RUNGS, "times": 2}, **TMF_ANSWERS[answer])
         assert rungs(bench, mark)[0] == RUNGS[0]
-        assert bench.since(mark, "wait", "answer", rule="function"), "the rule did not act"
+        assert bench.device.since(mark, "wait", "answer", rule="function"), "the rule did not act"
         # An answer that is late is for nobody; it must be over before the next test.
         late = {"state": "delayed"}.items()
         bench.device.wait_for(
@@ -83,7 +76,7 @@ def test_answers_to_functions(bench: Bench, variant: str, answer: str) -> None:
         bench.works()
 
 
-def test_a_function_answered_twice(bench: Bench) -> None:
+def test_a_function_answered_twice_resets_the_device(bench: Bench) -> None:
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
             bench.device.rule("function", {"on": "tmf", "subtype": RUNGS, "times": 1}, repeat=2)
@@ -91,7 +84,7 @@ def test_a_function_answered_twice(bench: Bench) -> None:
         bench.works()
 
 
-def test_an_answer_after_abort_succeeded(bench: Bench) -> None:
+def test_an_answer_after_the_abort_completes_the_command(bench: Bench) -> None:
     """The device says that it has aborted the command, and answers it a moment later."""
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
@@ -99,26 +92,26 @@ def test_an_answer_after_abort_succeeded(bench: Bench) -> None:
             bench.device.rule("abort", abort, execute=False, response="ok")
             bench.device.rule("reset", {"on": "tmf", "subtype": "logical_unit_reset"}, delay_ms=700)
             bench.device.wait_for(lambda: "logical_unit_reset" in rungs(bench, mark), why="no reset")
-            bench.device("release", name="command")
+            assert bench.device("release", name="command")["released"] == 1
         bench.works()
 
 
-def test_an_answer_after_a_device_reset(bench: Bench) -> None:
+def test_an_answer_after_a_device_reset_resets_it_again(bench: Bench) -> None:
     """It completes a request of the time before it was reset: that breaks the queue, which is mended."""
     with bench.guest.misbehaving():
         with held_read(bench) as mark:
             bench.device.rule("functions", {"on": "tmf"}, response="function_rejected")
         assert bench.was_reset(mark)
-        serial = bench.since(mark, "wait", rule="command")[0]["serial"]
-        request = next(line for line in bench.since(mark, "request") if line["serial"] == serial)
-        mark = bench.mark()
+        serial = bench.device.since(mark, "wait", rule="command")[0]["serial"]
+        request = next(line for line in bench.device.since(mark, "request") if line["serial"] == serial)
+        mark = bench.device.mark()
         bench.device("used", queue=request["queue"], id=request["id"], len=0)
         bench.device("interrupt", queue=request["queue"])
         bench.device.wait_for(lambda: bench.was_reset(mark), why="the request queue was not mended")
         bench.works()
 
 
-def test_a_lost_interrupt(bench: Bench) -> None:
+def test_a_lost_interrupt_costs_a_time_out_only(bench: Bench) -> None:
     """It costs a time-out, and nothing else. It is counted."""
     before = sysfs.counters(bench.guest)
     with bench.guest.misbehaving():
@@ -133,15 +126,17 @@ def test_a_lost_interrupt(bench: Bench) -> None:
         bench.works()
 
 
-def test_resets_that_the_user_asks_for(bench: Bench) -> None:
+def test_resets_by_the_user_bring_commands_back(bench: Bench) -> None:
     """While data is written, with commands held that only the reset brings back."""
     with bench.guest.misbehaving():
-        mark = bench.mark()
+        mark = bench.device.mark()
         with bench.io((0, 0), (0, 1), (1, 0), threads=4):
             for option, name in (("d", "logical_unit_reset"), ("t", "i_t_nexus_reset"), ("H", None)):
-                at = bench.mark()
+                at = bench.device.mark()
                 bench.device.rule("held", {"opcode": "WRITE_10", "times": 3}, hold="held")
-                bench.device.wait_for(lambda at=at: bench.since(at, "wait", rule="held"), why="nothing held")
+                bench.device.wait_for(
+                    lambda at=at: bench.device.since(at, "wait", rule="held"), why="nothing held"
+                )
                 bench.guest.run(f"sg_reset -{option} -N {bench.node(kind='scsi_generic')}", check=True)
                 bench.behave()
                 assert name is None or name in rungs(bench, at)
@@ -164,7 +159,7 @@ def hold_hundreds(bench: Bench, lun: int, working: bool) -> None:
 
 
 @pytest.mark.parametrize("working", [True, False], ids=["functions work", "nothing works"])
-def test_removal_of_a_unit_under_held_commands(bench: Bench, variant: str, working: bool) -> None:
+def test_a_unit_is_removed_under_held_commands(bench: Bench, variant: str, working: bool) -> None:
     """Another unit's I/O goes on, and events about others are handled soon."""
     only_in(variant, int(working))
     with bench.guest.misbehaving():
@@ -188,7 +183,7 @@ def test_removal_of_a_unit_under_held_commands(bench: Bench, variant: str, worki
 
 
 @pytest.mark.parametrize("working", [True, False], ids=["functions work", "nothing works"])
-def test_unbinding_under_held_commands(bench: Bench, variant: str, working: bool) -> None:
+def test_unbinding_ends_held_commands(bench: Bench, variant: str, working: bool) -> None:
     only_in(variant, int(not working))
     with bench.guest.misbehaving():
         hold_hundreds(bench, 1, working)
@@ -199,14 +194,16 @@ def test_unbinding_under_held_commands(bench: Bench, variant: str, working: bool
         bench.works()
 
 
-def test_unbinding_while_units_are_looked_at(bench: Bench) -> None:
+def test_unbinding_ends_a_look_at_units(bench: Bench) -> None:
     """The device answers nothing, and the driver is just finding out what has changed."""
     with bench.guest.misbehaving():
-        mark = bench.mark()
+        mark = bench.device.mark()
         bench.device.rule("silent", {}, drop=True)
         bench.device.rule("functions", {"on": "tmf"}, drop=True)
         bench.device("event", event=0, missed=True, wait=True)
-        bench.device.wait_for(lambda: bench.since(mark, "wait", rule="silent"), why="nothing was asked")
+        bench.device.wait_for(
+            lambda: bench.device.since(mark, "wait", rule="silent"), why="nothing was asked"
+        )
         assert bench.unbind() < 6
         bench.device("clear_rules")
         bench.bind()

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
-import uml_bench
 from guest.faults import TransportFaults
 from guest.uml import VARIANTS
-from test_uml_device import ACTIONS
-from test_uml_recovery import QUERY
-from uml_bench import CI, IO, Bench
+from support import uml_bench
+from support.misbehaviour import ACTIONS, QUERY
+from support.uml_bench import CI, IO, Bench
+
+pytestmark = [pytest.mark.device, pytest.mark.uml]
+
 
 variant, bench_shared, bench = uml_bench.FIXTURES
 
@@ -131,10 +133,12 @@ def test_wrong_data_is_noticed(bench: Bench, fault: dict[str, Any]) -> None:
     """What the schedules prove is worth something only if this is so."""
     action = dict(fault)
     match = action.pop("match")
-    mark = bench.mark()
+    mark = bench.device.mark()
     with pytest.raises(AssertionError, match="data is not what was written"), bench.io():
         bench.device.rule("wrong", {**match, "times": 20}, **action)
-        bench.device.wait_for(lambda: len(bench.since(mark, "answer", rule="wrong")) == 20, why="not acted")
+        bench.device.wait_for(
+            lambda: len(bench.device.since(mark, "answer", rule="wrong")) == 20, why="not acted"
+        )
 
 
 def fail(bench: Bench, chance: random.Random, faults: TransportFaults) -> str:
@@ -171,7 +175,7 @@ def kernels(seed: int, variant: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
-def test_schedule(bench: Bench, variant: str, seed: int) -> None:
+def test_no_write_is_lost(bench: Bench, variant: str, seed: int) -> None:
     kernels(seed, variant)
     chance = random.Random(seed)
     story: list[str] = []
@@ -199,7 +203,7 @@ def test_schedule(bench: Bench, variant: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT // 4))
-def test_schedule_with_a_transport_that_fails(bench: Bench, variant: str, seed: int) -> None:
+def test_no_write_is_lost_when_the_transport_fails(bench: Bench, variant: str, seed: int) -> None:
     """The device works in the end, or is given up and works when it is bound anew."""
     kernels(seed, variant)
     chance = random.Random(f"transport {seed}")

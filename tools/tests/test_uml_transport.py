@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-import test_transport as cases
-import uml_bench
-from conftest import folder_of
 from guest import CommandFailed
 from guest.device import TestDevice
-from guest.uml import VARIANTS, UmlGuest
-from test_transport import ALLOW, Target
-from uml_bench import only_in
+from guest.uml import VARIANTS
+from support import transport, uml_bench
+from support.transport import ALLOW, Target
+from support.uml_bench import only_in, shared_guest
+
+pytestmark = [pytest.mark.main, pytest.mark.uml]
+
 
 variant = uml_bench.FIXTURES[0]
 
@@ -32,24 +33,20 @@ def target(
     only_in(variant, VARIANTS.index("kasan"))
     device = serve_shared(SCENARIO)
     uml_module(variant)
-    failed = request.session.testsfailed
-    folder = folder_of(request.node) / (f"{variant}-{failed}" if failed else variant)
-    with UmlGuest(folder, [device], variant=variant, allow=ALLOW) as guest:
+    with shared_guest(request, device, variant=variant, allow=ALLOW) as guest:
         yield Target(guest, guest.out(f"basename {guest.driver.sysfs}/virtio*"))
-        if request.session.testsfailed > failed:
-            guest.give_up()
 
 
-test_features_are_refused = cases.test_features_are_refused
-test_a_negotiation_fails = cases.test_a_negotiation_fails
-test_virtqueues_cannot_be_made = cases.test_virtqueues_cannot_be_made
-test_a_count_below_0_does_not_end = cases.test_a_count_below_0_does_not_end
-test_a_reset_takes_its_time = cases.test_a_reset_takes_its_time
-test_a_device_needs_to_be_reset = cases.test_a_device_needs_to_be_reset
-test_a_device_is_gone = cases.test_a_device_is_gone
-test_all_ends_with_the_module = cases.test_all_ends_with_the_module
-test_the_module_goes_when_nobody_is_in_it = cases.test_the_module_goes_when_nobody_is_in_it
-test_what_makes_no_sense_is_refused = cases.test_what_makes_no_sense_is_refused
+test_features_are_refused = transport.test_features_are_refused
+test_a_negotiation_fails = transport.test_a_negotiation_fails
+test_virtqueues_cannot_be_made = transport.test_virtqueues_cannot_be_made
+test_a_count_below_0_does_not_end = transport.test_a_count_below_0_does_not_end
+test_a_reset_takes_its_time = transport.test_a_reset_takes_its_time
+test_a_device_needs_to_be_reset = transport.test_a_device_needs_to_be_reset
+test_a_device_is_gone = transport.test_a_device_is_gone
+test_all_ends_with_the_module = transport.test_all_ends_with_the_module
+test_the_module_goes_when_nobody_is_in_it = transport.test_the_module_goes_when_nobody_is_in_it
+test_what_makes_no_sense_is_refused = transport.test_what_makes_no_sense_is_refused
 
 
 def test_nothing_is_delayed_without_kprobes(target: Target) -> None:

@@ -15,17 +15,20 @@ from typing import Any
 
 import pytest
 
-from conftest import OURS, Boots
-from guest import Controller, Disk, Guest
+from guest import Controller, Disk, QemuGuest
 from guest.faults import PARAMETERS, TransportFaults
+from support.boots import OURS, Boots
+from support.known_lines import IO_ERROR, OFFLINE
+from support.machines import S3, root_port
 
-PORTS = [{"driver": "pcie-root-port", "id": f"port{n}", "chassis": n + 1} for n in range(2)]
-S3 = {"args": ["-global", "ICH9-LPC.disable_s3=0"], "append": "no_console_suspend"}
+pytestmark = [pytest.mark.main, pytest.mark.compare]
+
+
 ENOSPC = 28
 ALLOW = [
     # What commands end with when their controller is unbound.
-    r"device offline error, dev sd",
-    r"I/O error, dev sd",
+    OFFLINE,
+    IO_ERROR,
     # A reset has the driver look for disks while the midlayer does it for the first time.
     r"scsi \d+:\d+:\d+:\d+: rejecting I/O to offline device",
     r"virtio-pci \S+: (Reset done failure|.*reset)",
@@ -59,7 +62,7 @@ def functions(port: int, count: int, queues: int) -> list[Controller]:
     ]
 
 
-def kinds(guest: Guest) -> dict[str, str]:
+def kinds(guest: QemuGuest) -> dict[str, str]:
     """With what interrupts each controller runs: one for each queue, one for all, or the line."""
     text = guest.out("cat /proc/interrupts")
     found = {}
@@ -77,7 +80,7 @@ def kinds(guest: Guest) -> dict[str, str]:
     return found
 
 
-def read_all(guest: Guest, count: int) -> None:
+def read_all(guest: QemuGuest, count: int) -> None:
     """Each controller's disk is there and can be read, by interrupts: without them that takes longer."""
     guest.wait_until(f"test $(ls -d /sys/block/sd* | wc -l) -eq {count}")
     guest.run(
@@ -87,14 +90,14 @@ def read_all(guest: Guest, count: int) -> None:
     )
 
 
-def said(guest: Guest, name: str) -> list[str]:
+def said(guest: QemuGuest, name: str) -> list[str]:
     """What the log says of a controller's interrupts, in its order."""
     words = {text: kind for kind, text in SAID.items()} | {OWN: "own"}
     lines = [line for line in guest.dmesg().splitlines() if f"{name}: " in line]
     return [kind for line in lines for text, kind in words.items() if text in line]
 
 
-def told(guest: Guest, now: dict[str, str]) -> None:
+def told(guest: QemuGuest, now: dict[str, str]) -> None:
     """The last word in the log on each controller's interrupts is what it has."""
     if not OURS:
         return
@@ -102,7 +105,7 @@ def told(guest: Guest, now: dict[str, str]) -> None:
         assert (said(guest, name) or ["own"])[-1] == kind, (name, kind, said(guest, name))
 
 
-def slept(guest: Guest, count: int) -> None:
+def slept(guest: QemuGuest, count: int) -> None:
     """Suspends the guest to memory, wakes it and reads all disks. The agent does not survive that, so what is
     found comes over the console."""
     guest.agent_may_be_lost()
@@ -121,10 +124,9 @@ def slept(guest: Guest, count: int) -> None:
     text = guest.console_log[before:]
     assert f"read-{count}" in text.split(), text[-6000:]
     assert "given up" not in text
-    return text
 
 
-def others_take_the_vectors(guest: Guest, first: str, other: str) -> None:
+def others_take_the_vectors(guest: QemuGuest, first: str, other: str) -> None:
     """While one that has vectors is being reset, another one, which has none, is reset and gets them."""
     host = "ls /sys/bus/virtio/devices/{}/host*/target*/*/scsi_generic"
     node, others = (guest.out(host.format(name)) for name in (first, other))
@@ -153,7 +155,7 @@ def test_all_work_when_vectors_run_out(boot: Boots, cpus: int, queues: int) -> N
     count = 8
     guest = boot(
         [*functions(0, 1, queues), *functions(1, count - 1, queues)],
-        devices=[*PORTS, *hogs(*([65, 65, 45] if cpus == 1 else [65] * 5 + [47]))],
+        devices=[root_port(0), root_port(1), *hogs(*([65, 65, 45] if cpus == 1 else [65] * 5 + [47]))],
         smp=cpus,
         module=None,
         allow=ALLOW,
@@ -194,12 +196,12 @@ def test_all_work_when_vectors_run_out(boot: Boots, cpus: int, queues: int) -> N
 
 
 @pytest.fixture(scope="module")
-def alone(boot_shared: Boots) -> Guest:
-    return boot_shared(functions(0, 1, 1), devices=PORTS[:1], allow=ALLOW, parameters="recovery_step=2")
+def alone(boot_shared: Boots) -> QemuGuest:
+    return boot_shared(functions(0, 1, 1), devices=[root_port()], allow=ALLOW, parameters="recovery_step=2")
 
 
 @pytest.fixture(scope="module")
-def faults(alone: Guest) -> TransportFaults:
+def faults(alone: QemuGuest) -> TransportFaults:
     """It stays for all tests, as it takes ten seconds to take it away."""
     if not OURS:
         pytest.skip("the other driver neither resets a device nor takes part when its function is reset")
@@ -214,7 +216,9 @@ RESETS = {
 
 
 @pytest.mark.parametrize("by", RESETS)
-def test_none_at_all_for_a_while(alone: Guest, faults: TransportFaults, by: str) -> None:
+def test_commands_wait_while_there_are_no_interrupts(
+    alone: QemuGuest, faults: TransportFaults, by: str
+) -> None:
     """Without vectors and without the line the controller waits, its commands with it, and loses none."""
     faults.set("fail_find_vqs", 3)
     seen = len(alone.dmesg())
@@ -225,18 +229,20 @@ def test_none_at_all_for_a_while(alone: Guest, faults: TransportFaults, by: str)
     assert reset.wait(10).rc == 0
     log = alone.dmesg()[seen:]
     assert "given up" not in log
-    assert log.count("there are no interrupts for the device, which waits") == 1
-    assert log.count("there are interrupts for the device again") == 1
+    assert log.count("the device waits for interrupts, as none are free") == 1
+    assert log.count("the device has interrupts again") == 1
     read_all(alone, 1)
 
 
 @pytest.mark.parametrize("by", RESETS)
-def test_one_that_waits_is_unbound(alone: Guest, faults: TransportFaults, by: str) -> None:
+def test_a_controller_that_waits_is_unbound_at_once(
+    alone: QemuGuest, faults: TransportFaults, by: str
+) -> None:
     """Its commands end at once, and so does the unbinding, once the midlayer has done looking for disks."""
     faults.set("fail_find_vqs", -1)
     seen = alone.out("dmesg | wc -l")
     reset = alone.spawn(RESETS[by])
-    alone.wait_until(f"dmesg | tail -n +{int(seen) + 1} | grep -q 'there are no interrupts'")
+    alone.wait_until(f"dmesg | tail -n +{int(seen) + 1} | grep -q 'the device waits for interrupts'")
     job = alone.spawn(READ.format("sda"))
     time.sleep(1)
     assert not job.done(), "the command did not wait"

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from guest import Controller, Disk, images, initramfs, logcheck, make_iso, paths
+from guest import MEGABYTE, Controller, Disk, images, initramfs, logcheck, make_iso, paths
 
-MEGABYTE = 1 << 20
+pytestmark = [pytest.mark.main, pytest.mark.ours("installs our module")]
+
+
 TIMEOUT = 420
 
 # Sections of what it prints begin with a line "== NAME".
@@ -107,7 +109,7 @@ def boot(command: list[str], logs: Path) -> str:
     return text
 
 
-def test_boot_of_a_full_userland(module: Path, kernel: str, logs: Path, scratch: Path) -> None:
+def test_a_full_userland_finds_the_disks(module: Path, kernel: str, logs: Path, scratch: Path) -> None:
     stock = paths.Kernel.prepared(kernel)
     vmlinuz = installed(stock, module, scratch / "boot")
     script = scratch / "script"

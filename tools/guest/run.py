@@ -13,39 +13,38 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import paths
-from .disks import Controller, Disk, make_iso
-from .guest import Guest
+from .disks import MEGABYTE, Controller, Disk, make_iso
+from .qemu import QemuGuest
 
-MEGABYTE = 1 << 20
 DIRECTORY = paths.LOGS / "run"
 
 # Files of many sizes, among them an empty one and one that is not a multiple of a block.
 WRITE = """
 set -e
-mkfs.ext4 -q -O metadata_csum -L walk {disk}
-mkdir -p /mnt/walk
-mount {disk} /mnt/walk
-mkdir -p /mnt/walk/small /mnt/walk/big
-: >/mnt/walk/empty
-for i in $(seq 40); do head -c $((i * 1777)) /dev/urandom >/mnt/walk/small/$i; done
-for i in 1 2 3; do head -c 8388611 /dev/urandom >/mnt/walk/big/$i; done
-cp /usr/bin/fio /mnt/walk/big/program
-cd /mnt/walk
+mkfs.ext4 -q -O metadata_csum -L run {disk}
+mkdir -p /mnt/run
+mount {disk} /mnt/run
+mkdir -p /mnt/run/small /mnt/run/big
+: >/mnt/run/empty
+for i in $(seq 40); do head -c $((i * 1777)) /dev/urandom >/mnt/run/small/$i; done
+for i in 1 2 3; do head -c 8388611 /dev/urandom >/mnt/run/big/$i; done
+cp /usr/bin/fio /mnt/run/big/program
+cd /mnt/run
 find . -type f ! -name SUMS -exec sha256sum {{}} + >/tmp/SUMS
 cp /tmp/SUMS SUMS
 cd /
-umount /mnt/walk
+umount /mnt/run
 """
 
 VERIFY = """
 set -e
 echo 3 >/proc/sys/vm/drop_caches
-mount -o ro {disk} /mnt/walk
-cd /mnt/walk
+mount -o ro {disk} /mnt/run
+cd /mnt/run
 sha256sum --quiet -c /tmp/SUMS
 wc -l </tmp/SUMS
 cd /
-umount /mnt/walk
+umount /mnt/run
 """
 
 
@@ -101,7 +100,7 @@ def verify_image(image: Path) -> int:
     return len(lines)
 
 
-def walk() -> None:
+def run() -> None:
     ext4 = Disk(target=0, lun=0, size=256 * MEGABYTE, file=DIRECTORY / "ext4.img")
     second = Disk(target=0, lun=1, size=32 * MEGABYTE, file=DIRECTORY / "second.img")
     far = Disk(target=0, lun=300, size=32 * MEGABYTE, file=DIRECTORY / "lun300.img")
@@ -113,7 +112,7 @@ def walk() -> None:
         make_iso(cdrom.file, {"readme.txt": b"A CD-ROM.\n", "data.bin": os.urandom(MEGABYTE)})
 
     kernel = paths.Kernel.prepared()
-    guest = Guest(DIRECTORY, [Controller(disks, {"num_queues": 2})], module=None)
+    guest = QemuGuest(DIRECTORY, [Controller(disks, {"num_queues": 2})], module=None)
     with step(f"booting {kernel.release} in QEMU") as note:
         guest.start()
         note(f"first command after {guest.boot_seconds:.1f} s")
@@ -159,6 +158,6 @@ def walk() -> None:
 
 if __name__ == "__main__":
     try:
-        walk()
+        run()
     except KeyboardInterrupt:
         sys.exit("\nmake run: interrupted")

@@ -23,11 +23,11 @@ from typing import Any
 
 import pytest
 
-from conftest import folder_of
 from guest import sysfs
-from guest.device import TestDevice
+from guest.device import Mark, TestDevice
 from guest.guest import Handle
 from guest.uml import VARIANTS, UmlGuest
+from support.boots import folder_of, has_failed
 
 CI = os.environ.get("UML") == "ci"
 long = pytest.mark.skipif(CI, reason="is not of the part that UML=ci runs")
@@ -78,12 +78,14 @@ class Bench:
         self.device = device
         self.guest = guest
         self._jobs = 0
-        self._program = guest.share(Path(__file__).parents[1] / "guest/verified-io")
+        self._program = guest.share(Path(__file__).parents[2] / "guest/verified-io")
         self.name = guest.out(f"basename {DRIVER}/virtio*")
         self.hurry()
 
     def hurry(self) -> None:
-        """Has commands of all units time out soon."""
+        """Has commands of all units time out soon. To open a node waits until the partitions of its disk were
+        looked for, whose commands are not what a test is about."""
+        self.guest.run("for node in /dev/sd?; do : <$node; done", check=True, timeout=20)
         for what in ("timeout", "eh_timeout"):
             self.guest.run(
                 f"for t in /sys/bus/scsi/devices/*:*:*/{what}; do echo 1 >$t; done", check=True, timeout=10
@@ -118,30 +120,25 @@ class Bench:
         for name, value in values.items():
             self.guest.run(f"echo {value} >{MODULE_PARAMETERS}/{name}", check=True)
 
-    def mark(self) -> int:
-        """Where the device's log ends. It grows long, so what comes after is read from there."""
-        self.device("mark", text="")
-        return self.device.log.stat().st_size
+    @contextmanager
+    def loaded_with(self, recovery_step: int) -> Iterator[None]:
+        """The module is loaded anew for the block, with another value of a parameter that is fixed."""
+        self._load_again(PARAMETERS.replace("recovery_step=1", f"recovery_step={recovery_step}"))
+        yield
+        self._load_again(PARAMETERS)
 
-    def since(self, mark: int, *kinds: str, **fields: Any) -> list[dict[str, Any]]:
-        """The log's lines of some kinds whose fields have these values, of what came after `mark()`."""
-        with open(self.device.log, "rb") as log:
-            log.seek(mark)
-            # The last one is being written, or empty.
-            lines = [json.loads(text) for text in log.read().split(b"\n")[:-1]]
-        return [
-            line
-            for line in lines
-            if (not kinds or line["ev"] in kinds) and all(line.get(key) == fields[key] for key in fields)
-        ]
+    def _load_again(self, parameters: str) -> None:
+        self.guest.unload()
+        self.guest.load(parameters=parameters)
+        self.hurry()
 
-    def functions(self, mark: int) -> list[str]:
-        """The functions that the driver has asked for since `mark()`."""
-        return [line["name"] for line in self.since(mark, "tmf")]
+    def functions(self, mark: Mark) -> list[str]:
+        """The functions that the driver has asked for since a mark."""
+        return [line["name"] for line in self.device.since(mark, "tmf")]
 
-    def was_reset(self, mark: int) -> bool:
-        """Whether the queues were built anew since `mark()`."""
-        return {line["queue"] for line in self.since(mark, "queue_start")} >= {0, 1, 2}
+    def was_reset(self, mark: Mark) -> bool:
+        """Whether the queues were built anew since a mark."""
+        return {line["queue"] for line in self.device.since(mark, "queue_start")} >= {0, 1, 2}
 
     def behave(self) -> None:
         """The device does what it should again, and answers what it has kept."""
@@ -221,6 +218,20 @@ def variant(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@contextmanager
+def shared_guest(
+    request: pytest.FixtureRequest, device: TestDevice, *, variant: str, **options: Any
+) -> Iterator[UmlGuest]:
+    """A guest for all tests of a file, for a fixture of it. It is given up if one of them fails."""
+    failed = request.session.testsfailed
+    # What a guest has said in which a test failed is not to be lost.
+    folder = folder_of(request.node) / (f"{variant}-{failed}" if failed else variant)
+    with UmlGuest(folder, [device], variant=variant, **options) as guest:
+        yield guest
+        if request.session.testsfailed > failed:
+            guest.give_up()
+
+
 @pytest.fixture(scope="module")
 def bench_shared(
     variant: str,
@@ -230,19 +241,14 @@ def bench_shared(
 ) -> Iterator[Bench]:
     device = serve_shared(getattr(request.module, "SCENARIO", SCENARIO))
     uml_module(variant)
-    failed = request.session.testsfailed
-    # What a guest has said in which a test failed is not to be lost.
-    folder = folder_of(request.node) / (f"{variant}-{failed}" if failed else variant)
-    with UmlGuest(folder, [device], variant=variant, parameters=PARAMETERS) as guest:
+    with shared_guest(request, device, variant=variant, parameters=PARAMETERS) as guest:
         yield Bench(device, guest)
-        if request.session.testsfailed > failed:
-            guest.give_up()
 
 
 @pytest.fixture
 def bench(bench_shared: Bench, request: pytest.FixtureRequest) -> Iterator[Bench]:
     yield bench_shared
-    if not getattr(request.node, "failed", False):
+    if not has_failed(request.node):
         bench_shared.guest.assert_clean_log()
         if sysfs.counters(bench_shared.guest)["device_resets"]:
             # Partition tables may just be read when their units go.

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the tests of sg3_utils are about: logical units, and what they should answer."""
+"""The logical units of the tests of sg3_utils, and the answers expected of them."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from guest import Controller, Disk, Guest, Result, images, make_iso
+from guest import MEGABYTE, Controller, Disk, Guest, QemuGuest, Result, images, make_iso
 
-MEGABYTE = 1 << 20
 BLOCK = images.BLOCK
 DATA = images.pattern("data", 4 * MEGABYTE)
 FRESH = images.pattern("fresh", MEGABYTE)
@@ -49,15 +48,21 @@ class Unit:
     def count(self, what: str = "iorequest_cnt") -> int:
         return int(self.guest.out(f"cat {self.sysfs}/{what}"), 16)
 
+    def raw(self, cdb: str, options: str = "") -> Result:
+        return self.guest.run(f"sg_raw -v {options} {self.node} {cdb}")
+
+
+class QemuUnit(Unit):
+    """A logical unit of QEMU's own device."""
+
+    guest: QemuGuest
+
     def host_count(self, what: str) -> int:
         """One of QEMU's own counters for the image."""
         for each in self.guest.qmp("query-blockstats"):
             if each.get("node-name") == self.disk.node:
                 return each["stats"][what]
         raise AssertionError(f"QEMU has no counters for {self.disk.node}")
-
-    def raw(self, cdb: str, options: str = "") -> Result:
-        return self.guest.run(f"sg_raw -v {options} {self.node} {cdb}")
 
 
 class Units:
@@ -82,7 +87,7 @@ class QemuUnits(Units):
     was_reset = "Sense key: Unit Attention\nAdditional sense: Power on, reset, or bus device reset occurred"
 
     def __init__(
-        self, boot: Callable[..., Guest], folder: Path, module: str, iso: Path | None = None
+        self, boot: Callable[..., QemuGuest], folder: Path, module: str, iso: Path | None = None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         files = [folder / f"{name}.img" for name in ("disk", "scratch", "plug")]
@@ -99,6 +104,6 @@ class QemuUnits(Units):
         # Nobody tells of what is plugged into the second controller.
         silent = Controller([], {"hotplug": False}, id="scsi1")
         self.guest = boot([Controller(disks, {"num_queues": 2}), silent], module=module)
-        self.all = [Unit(self.guest, disk) for disk in disks]
+        self.all = [QemuUnit(self.guest, disk) for disk in disks]
         self.disk, self.scratch, self.large, self.blocks4k, self.cdrom = self.all
         self.plug = Disk(0, 0, 8 * MEGABYTE, files[2], bus="scsi1")

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Compares the documents with the sources: parameters, counters, messages of the log, and links.
+
+Behind `make lint`. Prints each difference, and fails if there is one.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+OPERATIONS = "docs/operations.md"
+# In a message of the documents: numbers, addresses, words that differ.
+PLACEHOLDER = re.compile(r"\b[NTL]\b|\.\.\.")
+# Of a message, this much at least has to be literal.
+SHORTEST = 8
+
+
+def tracked(*patterns: str) -> list[Path]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    names = subprocess.run(command, cwd=REPO, check=True, capture_output=True, text=True).stdout.split()
+    return [REPO / name for name in names if (REPO / name).is_file()]
+
+
+def rows(section: str) -> Iterator[str]:
+    """The first cells of the tables of a section, without their heads."""
+    text = (REPO / OPERATIONS).read_text()
+    body = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    for line in body[1].splitlines() if body else ():
+        if line.startswith("| `"):
+            yield line.split(" | ")[0].removeprefix("| ")
+
+
+def differences(what: str, documented: set[str], real: set[str]) -> Iterator[str]:
+    for name in sorted(real - documented):
+        yield f"{OPERATIONS} does not have the {what} {name}"
+    for name in sorted(documented - real):
+        yield f"{OPERATIONS} has the {what} {name}, which the driver does not have"
+
+
+def parameters() -> Iterator[str]:
+    source = (REPO / "virtio_scsi_rs.rs").read_text()
+    real = set(re.findall(r"^        (\w+): \w+ \{$", source, re.M))
+    real |= set(re.findall(r'^ +static \w+, "(\w+)":', source, re.M))
+    yield from differences("parameter", {row.strip("`") for row in rows("Parameters")}, real)
+    readme = (REPO / "README.md").read_text()
+    for name in sorted(real):
+        if f"`{name}`" not in readme:
+            yield f"README.md does not have the parameter {name}"
+
+
+def counters(sources: str) -> Iterator[str]:
+    real = set(re.findall(r'\.\s*show\(f, "(\w+)"\)', sources))
+    documented = {name for row in rows("Counters") for name in re.findall(r"`(\w+)`", row)}
+    yield from differences("counter", documented, real)
+
+
+def messages(sources: str) -> Iterator[str]:
+    sources = re.sub(r"^ *//.*$", "", sources, flags=re.M)
+    if not any(rows("Messages")):
+        yield f"{OPERATIONS} has no table of messages"
+    for row in rows("Messages"):
+        message = re.findall(r"`([^`]+)`", row)[0]
+        literal = max(PLACEHOLDER.split(message), key=len).strip(" :,").removeprefix("an interrupt ")
+        for function in ("ABORT TASK ", "QUERY TASK "):
+            literal = literal.removeprefix(function) if literal not in sources else literal
+        if len(literal) < SHORTEST or literal not in sources:
+            yield f"{OPERATIONS} has a message that no source has: {message}"
+
+
+def links() -> Iterator[str]:
+    for document in tracked("*.md"):
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
+            if "://" not in target and not (document.parent / target).exists():
+                yield f"{document.relative_to(REPO)} links to {target}, which does not exist"
+
+
+def main() -> None:
+    driver = [path for path in tracked("*.rs") if not path.is_relative_to(REPO / "tools")]
+    sources = "\n".join(path.read_text() for path in driver)
+    found = [*parameters(), *counters(sources), *messages(sources), *links()]
+    for line in found:
+        print(f"  {line}", file=sys.stderr)
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
