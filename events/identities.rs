@@ -8,17 +8,12 @@ use crate::protocol::address::Address;
 use kernel::{
     new_mutex,
     prelude::*,
+    rbtree::RBTree,
     sync::{
         Arc,
         Mutex, //
     },
 };
-
-/// An entry of [`Identities`].
-struct Known {
-    address: Address,
-    pages: Pages,
-}
 
 /// The VPD pages that logical units had when they were found.
 ///
@@ -27,7 +22,7 @@ struct Known {
 #[pin_data]
 pub(super) struct Identities {
     #[pin]
-    units: Mutex<KVec<Known>>,
+    units: Mutex<RBTree<Address, Pages>>,
 }
 
 impl Identities {
@@ -35,7 +30,7 @@ impl Identities {
     pub(super) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                units <- new_mutex!(KVec::new(), "Identities::units"),
+                units <- new_mutex!(RBTree::new(), "Identities::units"),
             }),
             GFP_KERNEL,
         )
@@ -48,15 +43,20 @@ impl Identities {
     pub(super) fn keep(&self, address: Address, pages: Pages) {
         let mut units = self.units.lock();
 
-        units.retain(|known| known.address != address);
-        let _ = units.push(Known { address, pages }, GFP_KERNEL);
+        if units
+            .try_create_and_insert(address, pages, GFP_KERNEL)
+            .is_err()
+        {
+            // The identity of the unit that was at the address before.
+            units.remove(&address);
+        }
     }
 
     /// Forgets the pages of the logical unit at an address.
     ///
     /// Process context.
     pub(super) fn forget(&self, address: Address) {
-        self.units.lock().retain(|known| known.address != address);
+        self.units.lock().remove(&address);
     }
 
     /// Returns whether `now` are the pages of another logical unit than the one that was found at
@@ -65,13 +65,13 @@ impl Identities {
     /// Process context.
     pub(super) fn differ(&self, address: Address, now: Pages) -> bool {
         let mut units = self.units.lock();
-        let Some(known) = units.iter_mut().find(|known| known.address == address) else {
+        let Some(known) = units.get_mut(&address) else {
             return false;
         };
-        let differs = known.pages.differ(&now);
+        let differs = known.differ(&now);
 
         if !differs {
-            known.pages.complete(now);
+            known.complete(now);
         }
         differs
     }

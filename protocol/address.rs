@@ -16,7 +16,7 @@ pub const LUN_FLAT: u64 = 0x4000;
 /// The midlayer's number is the first two bytes of the LUN structure. So a unit below 256 that was
 /// reported in the peripheral format has its plain number, and a unit that was reported in the flat
 /// format has its number plus [`LUN_FLAT`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Address {
     /// The target.
     pub target: u8,
