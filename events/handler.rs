@@ -18,6 +18,7 @@ use super::{
         report_attention_when_well,
         reread_when_well, //
     },
+    rereads::Rereads,
     topology::Topology,
     units::Units,
     vpd_pages::read_list, //
@@ -99,6 +100,8 @@ pub(super) struct EventHandler {
     queue: Arc<EventQueue>,
     #[pin]
     topology: Topology,
+    #[pin]
+    rereads: Rereads,
     /// Limits how often subscriptions are renewed.
     #[pin]
     renewals: RateLimit,
@@ -115,6 +118,7 @@ impl EventHandler {
             inbox,
             queue,
             topology <- Topology::new(units),
+            rereads <- Rereads::new(),
             renewals <- RateLimit::of(RENEWALS, RENEWALS_PERIOD_S),
         })
     }
@@ -142,7 +146,7 @@ impl EventHandler {
                 "events may have been missed, checking all logical units\n"
             );
         }
-        reconcile(&self.topology, self.renewals.pass(), attempt);
+        reconcile(&self.topology, &self.rereads, self.renewals.pass(), attempt);
     }
 
     /// Handles an event.
@@ -243,13 +247,16 @@ impl Task for EventHandler {
                         self.topology.look_for_all_units(first, attempt);
                     }
                 }
-            } else if self.inbox.is_empty() {
+            } else if !self.rereads.read_next(self.units()) && self.inbox.is_empty() {
                 let starved = self
                     .queue
                     .is_starved()
                     .then(|| msecs_to_jiffies(REPOST_DELAY_MS));
 
-                return [starved, rechecks.next()].into_iter().flatten().min();
+                return [starved, rechecks.next(), self.rereads.next()]
+                    .into_iter()
+                    .flatten()
+                    .min();
             }
         }
         // Runs again at once, unless the system is being suspended.

@@ -12,7 +12,8 @@
 //!    other. What it does with an event is in
 //!    - `topology.rs`: logical units that were added, removed or replaced;
 //!    - `reread.rs`: units that have changed;
-//!    - `reconcile.rs`: events that were missed.
+//!    - `reconcile.rs`: events that were missed. All units are compared with the device at once,
+//!      and read again with rests in between: `rereads.rs`.
 //!
 //!    The first and the last look for new units with `census.rs`.
 //! 4. `rechecks.rs`: addresses that are checked later, because the device may have reported too
@@ -47,6 +48,7 @@ mod queue;
 mod rechecks;
 mod reconcile;
 mod reread;
+mod rereads;
 mod topology;
 mod units;
 mod vpd_pages;

@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Third stop when events were missed: all logical units are compared with the device.
+//! Third stop when events were missed: all logical units are compared with the device. Those that
+//! stay are read again in `rereads.rs`.
 
 use super::{
     compare::{
         Finding,
         GROUP, //
     },
-    reread::{
-        refresh_media,
-        reread_when_well, //
-    },
-    topology::Topology,
-    units::is_settled, //
+    rereads::Rereads,
+    topology::Topology, //
 };
-use crate::scsi_glue::DeviceState;
 use kernel::prelude::*;
 
 /// Brings the midlayer in line with the device, whatever has happened: removes the logical units
@@ -26,7 +22,7 @@ use kernel::prelude::*;
 /// again: see `Events::resume`.
 ///
 /// Process context.
-pub(super) fn reconcile(topology: &Topology, renew: bool, attempt: usize) {
+pub(super) fn reconcile(topology: &Topology, rereads: &Rereads, renew: bool, attempt: usize) {
     let units = topology.units();
     let life = units.shared().life();
     let resets = life.resets();
@@ -37,7 +33,7 @@ pub(super) fn reconcile(topology: &Topology, renew: bool, attempt: usize) {
     for group in units.list(None).chunks(GROUP) {
         topology.check_group(group, &is_over, |kept| {
             is_partial |= kept.finding == Finding::Unasked;
-            if all_kept.push(kept, GFP_KERNEL).is_err() {
+            if !kept.finding.is_silent() && all_kept.push(kept, GFP_KERNEL).is_err() {
                 // Those that are not kept for lack of memory.
                 units.rechecks().add_reconcile();
             }
@@ -50,16 +46,5 @@ pub(super) fn reconcile(topology: &Topology, renew: bool, attempt: usize) {
         units.rechecks().add_reconcile_again(attempt);
     }
     topology.look_for_all_units(0, 0);
-    for kept in all_kept {
-        if is_over() {
-            return;
-        }
-        if !kept.finding.is_silent() && is_settled(&kept.unit) {
-            // Commands of a unit in trouble would have to be recovered, too.
-            if kept.unit.state() == DeviceState::Online && !units.is_in_trouble(&kept.unit) {
-                refresh_media(units, &kept.unit, renew);
-            }
-            reread_when_well(units, &kept.unit, kept.vpd_list(), 0);
-        }
-    }
+    rereads.replace(all_kept, resets, renew);
 }

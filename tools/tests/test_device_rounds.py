@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The driver's own commands go out many at a time, and units are compared in rounds: what one does not answer
-costs the others its time once."""
+costs the others its time once. That the midlayer reads the units again is spread over some seconds."""
 
 import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from guest import QemuGuest, sysfs
 from guest.device import Mark, TestDevice
 from support.boots import Boots
-from support.events import all_handled
+from support.events import all_handled, quiet
 from support.known_lines import COMES_AND_GOES, OUR_DRIVER
 
 pytestmark = [
@@ -32,6 +33,11 @@ GROUP = 64
 # What the driver waits for an answer to a command of its own, and for the abort of that. Seconds.
 TIMEOUT, ABORT = 5, 1
 LISTS, ASKS, SYNC, STANDARD_DATA = "REPORT_LUNS", "INQUIRY", "SYNCHRONIZE_CACHE_10", 256
+CAPACITY = "READ_CAPACITY_16"
+# The share of the time in which units are read again: a tenth, and what a busy machine makes of it.
+SHARE = 0.3
+# Seconds for each unit without a rest, on such a machine.
+EACH = 0.15
 FIRST_QUEUE = 2
 # A new unit's place, which is behind those of all disks.
 NEW = 200
@@ -66,9 +72,17 @@ class Bench:
     def has(self, target: int) -> bool:
         return (target, 0) in sysfs.units(self.guest)
 
+    def has_read_again(self, mark: Mark, count: int) -> bool:
+        return len(self.read_again(mark)) >= count
+
     def settle(self) -> None:
         """Waits until nothing is left to be done about an event."""
         all_handled(self.device)
+        quiet(self.device)
+
+    def read_again(self, mark: Mark) -> list[dict[str, Any]]:
+        """The commands by which the midlayer began to read a disk again, of all disks."""
+        return self.device.since(mark, "request", name=CAPACITY)
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +226,49 @@ def test_a_unit_that_is_back_when_its_turn_comes_stays(bench: Bench) -> None:
     bench.settle()
     assert bench.guest.out(f"cat {kept}") == "77"
     come_back(bench, gone)
+
+
+def test_a_busy_host_reads_its_units_again_with_rests(bench: Bench) -> None:
+    """Of the time from the first unit to the tenth, little is spent with reading."""
+    count = 10
+    node = sysfs.unit_node(bench.guest, DISKS - 1, 0)
+    bench.device.rule("read", {"opcode": "READ_10", "target": DISKS - 1}, hold="read")
+    reading = bench.guest.spawn(f"dd if={node} of=/dev/null bs=4k count=1 iflag=direct")
+    bench.device.wait_for(lambda: bench.device.held("read"), why="a read")
+    mark = bench.miss()
+    bench.device.wait_for(lambda: bench.has_read_again(mark, count), 60, "not all are read again")
+    bench.release("read")
+    reading.wait(30, check=True)
+    first, *_, last = (line["t"] for line in bench.read_again(mark)[:count])
+    sent = [line["t"] for line in bench.device.since(mark, "request") if first <= line["t"] <= last]
+    gaps = sorted(later - former for former, later in itertools.pairwise(sent))
+    rests = sum(gaps[-(count - 1) :])
+    assert 1 - rests / sum(gaps) < SHARE, f"{sum(gaps):.2f} s, of which {rests:.2f} s are rests"
+
+
+def test_an_idle_host_reads_all_its_units_again_without_rests(bench: Bench) -> None:
+    mark = bench.miss()
+    bench.device.wait_for(lambda: bench.has_read_again(mark, DISKS), 60, "not all are read again")
+    times = [line["t"] for line in bench.read_again(mark)]
+    assert {line["unit"] for line in bench.read_again(mark)} == {f"{target}:0" for target in range(DISKS)}
+    assert times[-1] - times[0] < DISKS * EACH
+
+
+def test_an_event_does_not_wait_until_all_units_were_read_again(bench: Bench) -> None:
+    mark = bench.miss()
+    bench.device.wait_for(lambda: bench.read_again(mark), why="the first is read again")
+    all_handled(bench.device)
+    assert len(bench.read_again(mark)) < DISKS / 2
+
+
+def test_events_that_are_missed_again_and_again_leave_no_unit_out(bench: Bench) -> None:
+    """The units that were not read when all begins again are the next ones."""
+    first = bench.device.mark()
+    for _ in range(DISKS):
+        bench.device.wait_for(partial(bench.has_read_again, bench.miss(), 6), why="some are read again")
+        if len({line["unit"] for line in bench.read_again(first)}) == DISKS:
+            return
+    raise AssertionError(f"of {DISKS} disks {len(bench.read_again(first))} were read")
 
 
 def test_a_lost_notification_of_many_commands_is_repeated(bench: Bench) -> None:

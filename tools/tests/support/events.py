@@ -32,6 +32,16 @@ def all_handled(device: TestDevice) -> None:
     )
 
 
+def quiet(device: TestDevice) -> None:
+    """Waits until the guest has sent nothing for a second: until units that are read again have been read."""
+    former, now = -1, len(device.lines("request"))
+    deadline = time.monotonic() + 120
+    while now != former:
+        assert time.monotonic() < deadline, "the guest does not become quiet"
+        time.sleep(1)
+        former, now = now, len(device.lines("request"))
+
+
 @dataclass
 class Bus:
     device: TestDevice
