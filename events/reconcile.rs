@@ -8,14 +8,16 @@ use super::{
         Finding,
         GROUP, //
     },
+    reread::renew_subscription,
     rereads::Rereads,
     topology::Topology, //
 };
+use crate::scsi_glue::DeviceState;
 use kernel::prelude::*;
 
 /// Brings the midlayer in line with the device, whatever has happened: removes the logical units
-/// that are gone, adds those that are new, and reads those that stay again. `renew` is whether to
-/// subscribe to their notifications again. If a unit was not asked, because the device did not
+/// that are gone, adds those that are new, and has those that stay read again. `renew` is whether
+/// to subscribe to their notifications again. If a unit was not asked, because the device did not
 /// answer for others, all begins again later, after `attempt` such tries.
 ///
 /// New units do not wait for what is read of the others. After a device reset meanwhile all begins
@@ -46,5 +48,14 @@ pub(super) fn reconcile(topology: &Topology, rereads: &Rereads, renew: bool, att
         units.rechecks().add_reconcile_again(attempt);
     }
     topology.look_for_all_units(0, 0);
-    rereads.replace(all_kept, resets, renew);
+    // Not with the reading, which can take long: what a drive reports meanwhile would be missed.
+    for kept in all_kept.iter().filter(|_| renew) {
+        if is_over() {
+            return;
+        }
+        if kept.unit.state() == DeviceState::Online && !units.is_in_trouble(&kept.unit) {
+            renew_subscription(units, &kept.unit);
+        }
+    }
+    rereads.replace(all_kept, resets);
 }

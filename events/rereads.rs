@@ -46,8 +46,6 @@ const RESTS_MS: i64 = 30_000;
 struct Waiting {
     /// The units that are still to be read. The last is the next.
     units: KVec<Kept>,
-    /// Whether to subscribe to their notifications first.
-    renew: bool,
     /// The number of device resets when the units were compared. After another one they are
     /// compared again, and nothing here matters.
     resets: u64,
@@ -73,7 +71,6 @@ impl Rereads {
             waiting <- new_mutex!(
                 Waiting {
                     units: KVec::new(),
-                    renew: false,
                     resets: 0,
                     rest_max_ms: 0,
                     last: None,
@@ -86,10 +83,10 @@ impl Rereads {
     }
 
     /// Has `units` read instead of those that still wait: all units of the host that are to be read
-    /// after `resets` device resets. `renew` is whether to subscribe to their notifications first.
+    /// after `resets` device resets.
     ///
     /// Process context.
-    pub(super) fn replace(&self, mut units: KVec<Kept>, resets: u64, renew: bool) {
+    pub(super) fn replace(&self, mut units: KVec<Kept>, resets: u64) {
         let mut waiting = self.waiting.lock();
         let is_begun = !waiting.units.is_empty() && waiting.resets == resets;
 
@@ -106,7 +103,6 @@ impl Rereads {
         }
         waiting.rest_max_ms = RESTS_MS / units.len().max(1) as i64;
         waiting.units = units;
-        waiting.renew = renew || (is_begun && waiting.renew);
         waiting.resets = resets;
     }
 
@@ -115,7 +111,7 @@ impl Rereads {
     ///
     /// Process context.
     pub(super) fn read_next(&self, units: &Units) -> bool {
-        let Some((kept, renew)) = self.take(units.shared().life().resets()) else {
+        let Some(kept) = self.take(units.shared().life().resets()) else {
             return false;
         };
         let began = Instant::<Monotonic>::now();
@@ -123,7 +119,7 @@ impl Rereads {
         if is_settled(&kept.unit) {
             // Commands of a unit in trouble would have to be recovered, too.
             if kept.unit.state() == DeviceState::Online && !units.is_in_trouble(&kept.unit) {
-                refresh_media(units, &kept.unit, renew);
+                refresh_media(&kept.unit);
             }
             reread_when_well(units, &kept.unit, kept.vpd_list(), 0);
         }
@@ -141,9 +137,9 @@ impl Rereads {
         true
     }
 
-    /// Takes the next unit, if it is time, and whether to subscribe to its notifications. After
-    /// `resets` device resets that are not those of the list, drops the list.
-    fn take(&self, resets: u64) -> Option<(Kept, bool)> {
+    /// Takes the next unit, if it is time. After `resets` device resets that are not those of the
+    /// list, drops the list.
+    fn take(&self, resets: u64) -> Option<Kept> {
         let mut waiting = self.waiting.lock();
 
         if waiting.resets != resets {
@@ -156,7 +152,7 @@ impl Rereads {
         let kept = waiting.units.pop()?;
 
         waiting.last = address_of(&kept.unit);
-        Some((kept, waiting.renew))
+        Some(kept)
     }
 
     /// Returns the time until the next unit is read, in jiffies, if one waits.
