@@ -241,9 +241,16 @@ def test_a_controller_that_waits_is_unbound_at_once(
     """Its commands end at once, and so does the unbinding, once the midlayer has done looking for disks."""
     faults.set("fail_find_vqs", -1)
     seen = alone.out("dmesg | wc -l")
+    # It has opened the disk already: an opening waits for a reset by the user, and may find the disk gone
+    # after it, which reads as empty.
+    read = READ.format("sda").replace("if=/dev/sda", "<&3")
+    job = alone.spawn(
+        f"exec 3</dev/sda; touch /tmp/opened; while test -e /tmp/opened; do sleep 0.1; done; {read}"
+    )
+    alone.wait_until("test -e /tmp/opened")
     reset = alone.spawn(RESETS[by])
     alone.wait_until(f"dmesg | tail -n +{int(seen) + 1} | grep -q 'the device waits for interrupts'")
-    job = alone.spawn(READ.format("sda"))
+    alone.run("rm /tmp/opened", check=True)
     time.sleep(1)
     assert not job.done(), "the command did not wait"
     unbinding = alone.spawn(f"echo {faults.device} >{alone.driver.sysfs}/unbind")
