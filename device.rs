@@ -20,6 +20,7 @@
 //! device reset.
 
 mod config_space;
+mod debug_files;
 mod interrupts;
 mod probe;
 
@@ -38,6 +39,7 @@ use kernel::{
 
 use self::{
     config_space::refuse,
+    debug_files::DebugFiles,
     interrupts::{
         log_creation_failure,
         Vectors, //
@@ -46,7 +48,6 @@ use self::{
 use crate::{
     events::Events,
     kernel_glue::{
-        DebugFile,
         Stamp,
         Worker, //
     },
@@ -86,7 +87,7 @@ const RESET_ELSEWHERE_MS: u32 = 60_000;
 #[pin_data]
 pub struct DeviceData {
     #[pin]
-    _counters: DebugFile<SharedState>,
+    _files: DebugFiles,
     shared: Arc<SharedState>,
     events: Arc<Events>,
     queues: Arc<RequestQueues>,
@@ -176,6 +177,7 @@ fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
 /// Gives up a device that was unplugged without notice, which ends all its commands, and logs it.
 fn vanish(dev: &Device<device::Bound>, data: &DeviceData) {
     if data.shared.life().give_up() {
+        data.shared.history().add(None, "give_up", "not_there");
         dev_warn!(dev, "the device is not there any more\n");
     }
     data.virtqueues.delete();
@@ -216,6 +218,7 @@ pub fn take_down(dev: &Device<device::Bound>, data: &DeviceData, cause: Cause) -
 
         match life.take_down(cause) {
             Answer::Go(_) => {
+                data.shared.history().add(None, "take_down", cause.name());
                 // The midlayer retries the commands that were in flight, and gets them back as busy
                 // until the device is live.
                 data.virtqueues.delete();
@@ -251,6 +254,15 @@ pub fn bring_up(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
 
     let result = rebuild(dev, data).and_then(|()| life.bring_up().then_some(()).ok_or(ENODEV));
 
+    data.shared.history().add(
+        None,
+        "bring_up",
+        match result {
+            Ok(()) => "done",
+            Err(error) if error == EAGAIN => "lacks_interrupts",
+            Err(_) => "failed",
+        },
+    );
     match result {
         // After the reset was counted: the handler gives up what it does when it sees another
         // number, for this to begin again.

@@ -7,6 +7,7 @@ use super::{
         self,
         refuse, //
     },
+    debug_files::DebugFiles,
     interrupts::{
         log_creation_failure,
         Vectors, //
@@ -18,7 +19,6 @@ use crate::{
     initiator::Initiator,
     kernel_glue::{
         debug_dir_of,
-        DebugFile,
         Queue,
         Worker, //
     },
@@ -131,7 +131,7 @@ pub fn probe(
     let events = queues.events;
 
     Ok(try_pin_init!(DeviceData {
-        _counters <- DebugFile::new(c"counters", debug_dir, shared.clone()),
+        _files <- DebugFiles::new(debug_dir, recovery.clone(), requests.clone(), host.clone()),
         shared,
         events,
         queues: requests,

@@ -61,6 +61,11 @@ unsigned long kernel_helper_jiffies(void)
 	return jiffies;
 }
 
+unsigned int kernel_helper_jiffies_to_msecs(unsigned long count)
+{
+	return jiffies_to_msecs(count);
+}
+
 /* Inlines without CONFIG_DEBUG_FS. */
 struct dentry *kernel_helper_create_dir(const char *name, struct dentry *parent)
 {

@@ -9,7 +9,16 @@
 //! C header: [`include/linux/jiffies.h`](srctree/include/linux/jiffies.h)
 
 use super::bindings;
-use kernel::time::Jiffies;
+use kernel::time::{
+    Jiffies,
+    Msecs, //
+};
+
+/// Returns a number of jiffies in milliseconds. More than 49 days wrap around.
+pub fn jiffies_to_msecs(jiffies: Jiffies) -> Msecs {
+    // SAFETY: The function only calculates.
+    unsafe { bindings::kernel_helper_jiffies_to_msecs(jiffies) }
+}
 
 /// A point in time, to the jiffy. The time of a suspend does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

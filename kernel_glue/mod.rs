@@ -31,7 +31,10 @@ pub use self::{
         Show, //
     },
     device_buffer::DeviceBuffer,
-    jiffies::Stamp,
+    jiffies::{
+        jiffies_to_msecs,
+        Stamp, //
+    },
     lock::{
         wait_for_rcu,
         IrqSave,

@@ -40,6 +40,16 @@ impl TaskManagement {
             Self::QueryTask => "QUERY TASK",
         }
     }
+
+    /// Returns its name in reports.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::AbortTask => "abort_task",
+            Self::NexusReset => "nexus_reset",
+            Self::LogicalUnitReset => "logical_unit_reset",
+            Self::QueryTask => "query_task",
+        }
+    }
 }
 
 /// The request of a task management function: `struct virtio_scsi_ctrl_tmf_req`.

@@ -116,4 +116,13 @@ impl QueryAnswer {
             _ => Self::Refused,
         }
     }
+
+    /// Returns its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::NotHeld => "not_held",
+            Self::Refused => "refused",
+        }
+    }
 }

@@ -34,6 +34,16 @@ pub enum Cause {
 impl Cause {
     /// All causes.
     pub const ALL: [Self; 4] = [Self::Probe, Self::Driver, Self::Suspend, Self::Transport];
+
+    /// Returns its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Driver => "driver",
+            Self::Suspend => "suspend",
+            Self::Transport => "transport",
+        }
+    }
 }
 
 /// The state of a device.
@@ -74,6 +84,19 @@ pub enum Answer {
 }
 
 impl State {
+    /// Returns its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Down(Cause::Probe) => "down_probe",
+            Self::Down(Cause::Driver) => "down_driver",
+            Self::Down(Cause::Suspend) => "down_suspend",
+            Self::Down(Cause::Transport) => "down_transport",
+            Self::Waiting => "waiting",
+            Self::Gone => "gone",
+        }
+    }
+
     /// Returns how the table answers a step in this state.
     pub const fn on(self, step: Step) -> Answer {
         match (self, step) {

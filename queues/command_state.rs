@@ -151,6 +151,21 @@ impl Stage {
         Self::Aborting,
     ];
 
+    /// Returns its name in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Notified => "notified",
+            Self::ToQuery => "to_query",
+            Self::Held => "held",
+            Self::QueryRefused => "query_refused",
+            Self::Lost => "lost",
+            Self::Unanswered => "unanswered",
+            Self::ToAbort => "to_abort",
+            Self::Aborting => "aborting",
+        }
+    }
+
     /// Returns whether the command is waited for although it has timed out.
     pub(crate) fn waits(self) -> bool {
         self.needs_query() || matches!(self, Self::Held | Self::QueryRefused)

@@ -15,7 +15,8 @@
 //! [`ControlQueue`].
 //!
 //! All queues of a device share its [`SharedState`]: the table of states that it can be in
-//! (`life.rs`), its counters, and the recent unit attentions of its logical units.
+//! (`life.rs`), its counters, the last steps of recovery (`history.rs`), and the recent unit
+//! attentions of its logical units. `report.rs` shows the queues and the commands in flight.
 
 mod attentions;
 mod command_memory;
@@ -26,9 +27,11 @@ mod counters;
 mod execute;
 mod finish;
 mod flight;
+mod history;
 mod life;
 mod notifications;
 mod own_command;
+mod report;
 mod request;
 mod request_queues;
 mod sender;
@@ -54,6 +57,7 @@ pub use self::{
     },
     control::ControlQueue,
     execute::Bounds,
+    history::History,
     own_command::{
         Answer,
         ExecuteResult,

@@ -52,6 +52,18 @@ pub(crate) struct Traffic {
     pub used: u64,
 }
 
+/// What a report tells of a queue.
+pub(super) struct QueueReport {
+    /// The number of its descriptors.
+    pub(super) size: u32,
+    /// The commands that the device has.
+    pub(super) in_flight: u64,
+    /// The commands that were taken back.
+    pub(super) used: u64,
+    /// The state of its ring.
+    pub(super) ring: &'static str,
+}
+
 /// A request queue.
 #[pin_data]
 pub struct RequestQueue {
@@ -212,6 +224,22 @@ impl RequestQueue {
         let notify = self.ring.lock().notify_again(&rcu);
 
         notify.send();
+    }
+
+    /// Returns what a report tells of the queue.
+    pub(super) fn report(&self) -> QueueReport {
+        let ring = self.ring.lock();
+
+        QueueReport {
+            size: ring.vring_size(),
+            in_flight: ring.in_flight(),
+            used: ring.taken(),
+            ring: match (ring.is_present(), ring.is_broken()) {
+                (false, _) => "none",
+                (true, true) => "broken",
+                (true, false) => "works",
+            },
+        }
     }
 
     /// Returns the counts of commands.

@@ -98,6 +98,11 @@ impl RequestQueues {
         &self.limits
     }
 
+    /// Returns the queues. Those that interrupt come first.
+    pub(super) fn queues(&self) -> &[Arc<RequestQueue>] {
+        &self.queues
+    }
+
     /// Returns the driver's own commands that the device has not answered.
     pub(super) fn unanswered(&self) -> &UnansweredCommands {
         &self.unanswered

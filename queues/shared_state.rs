@@ -5,6 +5,7 @@
 use super::{
     attentions::Attentions,
     counters::Counters,
+    history::History,
     life::Life, //
 };
 use crate::{
@@ -33,6 +34,7 @@ pub struct SharedState {
     #[pin]
     life: Life,
     counters: Counters,
+    history: Arc<History>,
     #[pin]
     attentions: Attentions,
     /// Limits the log lines that the device can cause.
@@ -59,12 +61,15 @@ impl SharedState {
             ByteOrder::Big
         };
 
+        let history = History::new()?;
+
         Arc::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
                 order,
                 life <- Life::new(),
                 counters: Counters::default(),
+                history,
                 attentions <- Attentions::new(),
                 complaints <- RateLimit::new(),
                 healing <- WorkSlot::new(),
@@ -97,6 +102,11 @@ impl SharedState {
     /// Returns the counters of the device.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Returns the last steps of recovery.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Returns the recent unit attentions of the logical units.

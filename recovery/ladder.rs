@@ -244,6 +244,9 @@ impl Recovery {
                 address.lun
             );
             command.device().set_offline();
+            self.shared()
+                .history()
+                .add(Some(address), "give_up_unit", "offline");
         }
     }
 

@@ -40,6 +40,7 @@ mod ladder;
 mod policy;
 mod removal;
 mod renotified;
+mod report;
 mod reset;
 mod review;
 mod strikes;

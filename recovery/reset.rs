@@ -154,6 +154,7 @@ impl DeviceReset {
         self.shared.counters().failed_device_resets.count();
         // `device::bring_up` may have done so, and logged the reason.
         if self.shared.life().give_up() {
+            self.shared.history().add(None, "give_up", "reset_failed");
             dev_err!(
                 self.shared.dev(),
                 "the device could not be reset and is given up: {:?}\n",
@@ -240,6 +241,7 @@ impl Task for ReturnWatchdog {
         }
         if let State::Down(cause) = shared.life().state() {
             if Self::bound(cause).is_some() && shared.life().give_up() {
+                shared.history().add(None, "give_up", "not_back");
                 let from = match cause {
                     Cause::Suspend => "suspend",
                     _ => "a reset of its function",

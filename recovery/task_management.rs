@@ -6,7 +6,10 @@ use super::ladder::Recovery;
 use crate::protocol::{
     address::Address,
     control::TaskManagement,
-    response, //
+    response::{
+        self,
+        QueryAnswer, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -22,6 +25,19 @@ pub(super) enum Reply {
     None,
     /// The function could not be sent, or the device was reset meanwhile.
     NotSent,
+}
+
+impl Reply {
+    /// Returns the name, in reports, of what has become of a function with this reply.
+    fn outcome_of(self, function: TaskManagement) -> &'static str {
+        match (self, function) {
+            (Self::Code(code), TaskManagement::QueryTask) => QueryAnswer::of(code).name(),
+            (Self::Code(code), _) if response::function_done(code) => "done",
+            (Self::Code(_), _) => "refused",
+            (Self::None, _) => "unanswered",
+            (Self::NotSent, _) => "not_sent",
+        }
+    }
 }
 
 impl Recovery {
@@ -94,12 +110,17 @@ impl Recovery {
         // other interrupts, which may come later.
         self.queues().poll_all();
 
-        match result {
+        let reply = match result {
             Ok(code) => Reply::Code(code),
             // EBUSY: the device has as many functions as it may have, and answers none.
             Err(error) if error == ETIMEDOUT || error == EBUSY => Reply::None,
             Err(_) => Reply::NotSent,
-        }
+        };
+
+        self.shared()
+            .history()
+            .add(Some(address), function.key(), reply.outcome_of(function));
+        reply
     }
 
     /// Has the device abort a command of the driver's own, unless the user wants no aborts. Waits

@@ -5,6 +5,7 @@
 use super::ladder::Recovery;
 use crate::{
     queues::{
+        address_of,
         Cmnd,
         Counter,
         Stage, //
@@ -50,6 +51,11 @@ impl Recovery {
             Stage::Sent => {
                 state.note_timeout(command.timeout());
                 if state.advance(Stage::Sent, Stage::Notified) {
+                    self.shared().history().add(
+                        address_of(command.device()),
+                        "time_out",
+                        "notified_again",
+                    );
                     self.renotified().enter(self.shared().life().resets());
                     self.queues().notify_again(command);
                     self.request_review();

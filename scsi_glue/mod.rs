@@ -56,6 +56,7 @@ mod bindings;
 mod callbacks;
 mod cmnd;
 mod cmnd_data;
+mod cmnd_report;
 mod device;
 mod device_event;
 mod driver;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Compares the documents with the sources: parameters, counters, messages of the log, and links.
+"""Compares the documents with the sources: parameters, counters, reports, messages of the log, and links.
 
 Behind `make lint`. Prints each difference, and fails if there is one.
 """
@@ -58,6 +58,25 @@ def counters(sources: str) -> Iterator[str]:
     yield from differences("counter", documented, real)
 
 
+def reports() -> Iterator[str]:
+    """The names in the lines of reports, and the names of what recovery does and of what comes of it."""
+    shown = [path.read_text() for path in (*tracked("*/report.rs"), REPO / "queues/history.rs")]
+    texts = re.findall(r'"((?:[^"\\]|\\.)*)"', "\n".join(shown))
+    real = {name for text in texts for name in re.findall(r"(\w+) \{", text)}
+    steps = "\n".join(path.read_text() for path in tracked("device.rs", "device/*.rs", "recovery/*.rs"))
+    for call in re.findall(r"\.add\(((?:[^()]|\([^()]*\))*)\)", steps):
+        real |= set(re.findall(r'"(\w+)"', call))
+    documented = {name for row in rows("Reports") for name in re.findall(r"`(\w+)`", row)}
+    text = (REPO / OPERATIONS).read_text()
+    for name in sorted(real):
+        if f"`{name}`" not in text:
+            yield f"{OPERATIONS} does not have the name {name} of a report"
+    sources = "\n".join(path.read_text() for path in tracked("*.rs"))
+    for name in sorted(documented):
+        if not re.search(rf"\b{name}\b", sources):
+            yield f"{OPERATIONS} has the name {name}, which no report has"
+
+
 def messages(sources: str) -> Iterator[str]:
     sources = re.sub(r"^ *//.*$", "", sources, flags=re.M)
     if not any(rows("Messages")):
@@ -81,7 +100,7 @@ def links() -> Iterator[str]:
 def main() -> None:
     driver = [path for path in tracked("*.rs") if not path.is_relative_to(REPO / "tools")]
     sources = "\n".join(path.read_text() for path in driver)
-    found = [*parameters(), *counters(sources), *messages(sources), *links()]
+    found = [*parameters(), *counters(sources), *reports(), *messages(sources), *links()]
     for line in found:
         print(f"  {line}", file=sys.stderr)
     sys.exit(bool(found))

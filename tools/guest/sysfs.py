@@ -54,6 +54,13 @@ def counters(guest: Guest, device: str = "*") -> dict[str, int]:
     return {name: int(count) for name, count in (line.split() for line in said.splitlines())}
 
 
+def report(guest: Guest, file: str, device: str = "*") -> list[dict[str, str]]:
+    """The lines of one of our driver's files in debugfs, each of which has pairs of a name and a value."""
+    said = guest.out(f"cat /sys/kernel/debug/virtio_scsi_rs/{device}/{file}")
+    words = [line.split() for line in said.splitlines()]
+    return [dict(zip(line[::2], line[1::2], strict=True)) for line in words]
+
+
 def features(guest: Guest, controller: str = "scsi0") -> set[int]:
     """The numbers of the features that driver and device agreed on."""
     bits = guest.out(f"cat /sys/bus/virtio/devices/{virtio_name(guest, controller)}/features")

@@ -275,17 +275,21 @@ def test_nothing_is_leaked(bus: Bus) -> None:
 
 
 def test_a_file_that_is_open_keeps_the_module_and_no_device(boot: Boots) -> None:
-    """Whoever reads the counters keeps rmmod from unloading the module; an unbinding does not wait."""
+    """Whoever reads the driver's files keeps rmmod from unloading the module; an unbinding does not wait."""
     guest = boot([Controller([Disk(0, 0)])])
     name = guest.out(f"basename {guest.driver.sysfs}/virtio*")
-    file = f"/sys/kernel/debug/virtio_scsi_rs/{name}/counters"
-    held = f"exec 3<{file}; head -1 <&3"
-    result = guest.run(f"{held}; rmmod virtio_scsi_rs; echo rc $?; exec 3<&-")
-    assert "timeouts 0\nrc 1\n" in result.stdout, result
-    assert "is in use" in result.stderr
-    unbound = f"{held}; echo {name} >{guest.driver.sysfs}/unbind; cat <&3; echo rc $?"
-    result = guest.run(f"{unbound}; exec 3<&-; test ! -e {file}; echo gone $?")
-    assert result.stdout.endswith("rc 1\ngone 0\n"), result
-    guest.run(f"echo {name} >{guest.driver.sysfs}/bind; head -1 {file}", check=True)
+    folder = f"/sys/kernel/debug/virtio_scsi_rs/{name}"
+    files = guest.out(f"ls {folder}").split()
+    assert files == ["counters", "in_flight", "queues", "recovery", "state"]
+    for file in files:
+        path = f"{folder}/{file}"
+        held = f"exec 3<{path}; head -1 <&3"
+        result = guest.run(f"{held}; rmmod virtio_scsi_rs; echo rc $?; exec 3<&-")
+        assert result.stdout.endswith("rc 1\n"), result
+        assert "is in use" in result.stderr
+        unbound = f"{held}; echo {name} >{guest.driver.sysfs}/unbind; cat <&3; echo rc $?"
+        result = guest.run(f"{unbound}; exec 3<&-; test ! -e {path}; echo gone $?")
+        assert result.stdout.endswith("rc 1\ngone 0\n"), result
+        guest.run(f"echo {name} >{guest.driver.sysfs}/bind; cat {path}", check=True)
     guest.unload()
     guest.run("test ! -e /sys/kernel/debug/virtio_scsi_rs", check=True)

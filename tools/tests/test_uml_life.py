@@ -176,5 +176,22 @@ def test_events_without_end_do_not_keep_the_driver(bench: Bench) -> None:
         assert bench.unbind() < SOON
 
 
+def test_its_files_are_read_at_any_time(bench: Bench) -> None:
+    """While there is I/O, while the device is reset, and while it is unbound and bound."""
+    folder = "/sys/kernel/debug/virtio_scsi_rs"
+    reading = f"while ! test -e /tmp/enough; do cat {folder}/*/* >/tmp/said 2>&1; done"
+    with bench.guest.misbehaving(), bound_again(bench):
+        readers = [bench.guest.spawn(reading) for _ in range(2)]
+        with bench.io((0, 0), (0, 1), threads=8):
+            for _ in range(3):
+                bench.guest.run(f"sg_reset -H -N {bench.node(kind='scsi_generic')}", SOON)
+        bench.guest.spawn(fio.command(bench.node(0, 1), iodepth=16, **RANDOM_READS))
+        assert bench.unbind() < SOON
+        bench.guest.run("touch /tmp/enough", check=True)
+        for reader in readers:
+            reader.wait(SOON)
+        bench.guest.run("rm /tmp/enough /tmp/said", check=True)
+
+
 def test_the_driver_kept_to_the_rules(bench: Bench) -> None:
     assert [line for line in bench.device.lines("violation") if line["rule"] != "ring"] == []

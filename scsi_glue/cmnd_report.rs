@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a report of commands in flight tells of each.
+//!
+//! C header: [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h)
+
+use super::{
+    cmnd::Cmnd,
+    pdu::CommandData, //
+};
+use crate::kernel_glue::Stamp;
+use kernel::time::Jiffies;
+
+/// A copy of a CDB.
+pub struct CdbCopy {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl CdbCopy {
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
+}
+
+impl<D: CommandData> Cmnd<D> {
+    /// Returns a copy of its CDB. The midlayer may complete the command meanwhile, and write
+    /// another one: for reports only.
+    pub fn copy_cdb(&self) -> CdbCopy {
+        // SAFETY: By the type invariant the command is valid. All bytes are valid values, whatever
+        // is written meanwhile.
+        let (bytes, len) = unsafe {
+            (
+                (&raw const (*self.as_raw()).cmnd).read_volatile(),
+                (&raw const (*self.as_raw()).cmd_len).read_volatile(),
+            )
+        };
+
+        CdbCopy {
+            bytes,
+            len: len.into(),
+        }
+    }
+
+    /// Returns how long ago the midlayer began with it, in jiffies, with all retries.
+    pub fn allocated_for(&self) -> Jiffies {
+        // SAFETY: By the type invariant the command is valid.
+        let since = unsafe { (&raw const (*self.as_raw()).jiffies_at_alloc).read_volatile() };
+
+        // CAST: A `Jiffies` is the C type of the field.
+        Stamp::now().as_raw().wrapping_sub(since as Jiffies)
+    }
+}
