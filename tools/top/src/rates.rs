@@ -72,10 +72,10 @@ mod tests {
 
     fn look(tree: &Tree, counts: &[u64]) -> Vec<View> {
         let lines = counts.iter().enumerate();
-        let lines: String = lines
+        let lines: Vec<_> = lines
             .map(|(queue, count)| format!("queue {queue} completed {count}\n"))
             .collect();
-        tree.report("virtio0", "queues", &lines);
+        tree.report("virtio0", "queues", &lines.concat());
         tree.look()
     }
 
