@@ -9,6 +9,7 @@ qemu.py        a guest in QEMU, with Debian's stock kernel: plug disks, stop, tr
 machine.py     QEMU's command line and process
 uml.py         a guest under User-Mode Linux, with a kernel with sanitizers
 device.py      the scripted device of tools/device, and marks in its log
+top.py         the viewer of tools/top, for a guest to run
 images.py      images of disks, seen from the host
 fio.py         data that is written and verified
 sysfs.py       features, interrupts, queues, limits and counters, as the guest's kernel shows them

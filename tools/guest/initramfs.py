@@ -140,11 +140,11 @@ def _stage(root: Path, kernel: paths.Kernel) -> None:
         raise RuntimeError(f"the toolbox lacks {' '.join(missing)}")
     wanted += [str(path) for path in Path("/usr/bin").glob("s*") if path.name.startswith(("sg", "scsi_"))]
     wanted += ["/usr/bin/rescan-scsi-bus.sh", "/usr/bin/busybox", *MULTIPATH]
-    libraries: set[str] = set()
+    needed: set[str] = set()
     for path in wanted:
         _copy(root, Path(path))
-        libraries |= _needs(path)
-    for path in libraries:
+        needed |= libraries(path)
+    for path in needed:
         _copy(root, Path(path))
     for name in (*FILES, *(f"/usr/lib/udev/rules.d/{rules}.rules" for rules in UDEV_RULES)):
         if Path(name).exists():
@@ -171,7 +171,7 @@ def _copy(root: Path, path: Path) -> None:
         shutil.copy2(path, target)
 
 
-def _needs(path: str) -> set[str]:
+def libraries(path: str) -> set[str]:
     """The libraries of a program; none for a script or a static one."""
     out = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
     words = [line.split() for line in out.splitlines()]

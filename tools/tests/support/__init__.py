@@ -7,6 +7,7 @@ machines.py      parts of QEMU's command line
 workloads.py     jobs of fio, and tasks that must not be stuck
 misbehaviour.py  actions of a scripted device upon commands and functions
 uml_bench.py     a device and its guest under User-Mode Linux
+terminal.py      a terminal for a program that draws on one
 scsi_units.py    the logical units of the tests with sg3_utils
 data.py, sg3.py, events.py, inquiry.py, transport.py, libiscsi.py
                  tests that are run with more than one kind of device or kernel
