@@ -64,18 +64,35 @@ def test_the_package_of_the_module(packages: list[Path], stock: paths.Kernel, tm
 def test_the_package_of_the_tools(packages: list[Path], tmp_path: Path) -> None:
     tools = packages[1]
     assert field(tools, "Package") == "virtio-scsi-rs-tools"
-    assert field(tools, "Architecture") == "all"
+    assert field(tools, "Architecture") == "amd64"
+    # What vscsi-top is linked with, and nothing that a minimal system does not have.
+    needed = {each.split()[0] for each in field(tools, "Depends").split(", ")}
+    assert needed == {"kmod", "libc6", "libgcc-s1"}
     files = unpacked(tools, tmp_path)
     assert set(files) == {
         "usr/sbin/virtio-scsi-rs-select",
+        "usr/sbin/vscsi-top",
         "usr/lib/modprobe.d/virtio-scsi-rs.conf",
         "usr/share/initramfs-tools/hooks/virtio-scsi-rs",
         "usr/lib/dracut/modules.d/90virtio-scsi-rs/module-setup.sh",
         "usr/share/man/man8/virtio-scsi-rs-select.8.gz",
+        "usr/share/man/man8/vscsi-top.8.gz",
     }
     for name, path in files.items():
-        runs = name.endswith(("select", "hooks/virtio-scsi-rs", "setup.sh"))
+        runs = name.endswith(("select", "vscsi-top", "hooks/virtio-scsi-rs", "setup.sh"))
         assert path.stat().st_mode & 0o777 == (0o755 if runs else 0o644), name
+
+
+def test_the_viewer_of_the_package_runs(packages: list[Path], tmp_path: Path) -> None:
+    viewer = unpacked(packages[1], tmp_path)["usr/sbin/vscsi-top"]
+    assert viewer.stat().st_size < 2_000_000
+    # The toolbox has no such driver.
+    result = subprocess.run([viewer, "--once", "--root", tmp_path], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: there is no ")
+    # Nor does the package know where it was made.
+    assert str(paths.REPO).encode() not in viewer.read_bytes()
+    assert str(paths.CACHE).encode() not in viewer.read_bytes()
 
 
 def test_lintian_has_nothing_to_say(packages: list[Path]) -> None:
