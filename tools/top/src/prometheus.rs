@@ -265,6 +265,21 @@ mod tests {
     }
 
     #[test]
+    fn an_age_is_in_seconds() {
+        let tree = Tree::default();
+        for (age, seconds) in [("5", "0.005"), ("1050", "1.050"), ("", "0.000")] {
+            tree.report(
+                "virtio0",
+                "in_flight",
+                &format!("stage sent age_ms {age}\n"),
+            );
+            let text = write(&tree.look()).unwrap();
+            let expected = format!("oldest_age_seconds{{device=\"virtio0\"}} {seconds}\n");
+            assert!(text.contains(&expected), "{text}");
+        }
+    }
+
+    #[test]
     fn without_devices_there_is_nothing() {
         assert_eq!(write(&[]).unwrap(), "");
     }

@@ -100,7 +100,13 @@ mod tests {
     #[test]
     fn a_count_that_falls_gives_no_rate() {
         let (tree, mut rates, start) = (Tree::default(), Rates::default(), Instant::now());
-        for (second, count, rate) in [(0, 100, None), (1, 5, None), (2, 8, Some(3.0))] {
+        let looks = [
+            (0, 100, None),
+            (1, 105, Some(5.0)),
+            (2, 5, None),
+            (3, 8, Some(3.0)),
+        ];
+        for (second, count, rate) in looks {
             rates.note(&look(&tree, &[count]), start + Duration::from_secs(second));
             assert_eq!(rates.of("virtio0", 0), rate);
         }
@@ -117,9 +123,11 @@ mod tests {
     #[test]
     fn a_device_that_was_away_gives_no_rate() {
         let (tree, mut rates, start) = (Tree::default(), Rates::default(), Instant::now());
-        rates.note(&look(&tree, &[1]), start);
-        rates.note(&[], start + Duration::from_secs(1));
-        rates.note(&look(&tree, &[9]), start + Duration::from_secs(2));
+        rates.note(&look(&tree, &[0]), start);
+        rates.note(&look(&tree, &[1]), start + Duration::from_secs(1));
+        rates.note(&[], start + Duration::from_secs(2));
+        assert_eq!(rates.of_device("virtio0"), None);
+        rates.note(&look(&tree, &[9]), start + Duration::from_secs(3));
         assert_eq!(rates.of("virtio0", 0), None);
     }
 }

@@ -177,6 +177,8 @@ mod tests {
         assert_eq!(Record::of_lines("a 1 a 2")[0].number("a"), Some(1));
         let text = serde_json::to_string(&Record::of_file("a 1\na 2")).unwrap();
         assert_eq!(text, r#"{"a":1}"#);
+        let text = serde_json::to_string(&Record::of_lines("a 1 a 2")).unwrap();
+        assert_eq!(text, r#"[{"a":1}]"#);
     }
 
     #[test]
