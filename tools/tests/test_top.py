@@ -72,9 +72,10 @@ def test_a_command_that_the_device_keeps_is_shown_as_stuck(
     assert f"/dev/{command['disk']}" == node
     assert (command["stuck"], command["why"]) == (True, "the device has it: waiting")
     assert command["age_ms"] > TIMEOUT * 1000
-    assert [(step["step"], step["outcome"], step["disk"]) for step in shown["recovery"]][:2] == [
-        ("time_out", "notified_again", command["disk"]),
-        ("query_task", "held", command["disk"]),
+    steps = [step for step in shown["recovery"] if step.get("disk") == command["disk"]]
+    assert [(step["step"], step["outcome"]) for step in steps][:2] == [
+        ("time_out", "notified_again"),
+        ("query_task", "held"),
     ]
 
     metrics = guest.out("vscsi-top --prometheus").splitlines()
