@@ -9,7 +9,7 @@ import pytest
 
 from guest import QemuGuest, sysfs
 from guest.device import TestDevice
-from guest.shell import Handle
+from guest.guest import Handle
 from support.boots import Boots
 from support.known_lines import MISBEHAVING
 
@@ -110,7 +110,7 @@ def test_the_steps_of_recovery_are_listed_in_their_order(bench: Bench) -> None:
     guest, device = bench.guest, bench.device
     former = len(bench.lines("recovery"))
     device.rule("held", {"lun": 1, "opcode": "READ_10", "times": 1}, drop=True)
-    device.rule("lost", {"on": "tmf", "name": "query_task"}, response="ok", execute=False)
+    device.rule("lost", {"on": "tmf", "subtype": "query_task"}, response="ok", execute=False)
     guest.run(f"echo {TIMEOUT} >$(echo /sys/bus/scsi/devices/*:0:0:1/timeout)", check=True)
     bench.read(1).wait(60, check=True)
     assert bench.steps(former)[:3] == [
