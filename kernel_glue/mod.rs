@@ -13,6 +13,7 @@ mod jiffies;
 mod lock;
 mod modinfo;
 mod module_parts;
+mod pairs;
 mod parameter;
 mod rate_limit;
 mod rcu_section;
@@ -45,6 +46,7 @@ pub use self::{
         ModuleParts,
         Queue, //
     },
+    pairs::Pairs,
     parameter::{
         Entry,
         Parameter, //

@@ -7,6 +7,7 @@ use crate::{
         jiffies_to_msecs,
         new_locked,
         Locked,
+        Pairs,
         Show,
         Stamp, //
     },
@@ -100,11 +101,15 @@ impl Show for History {
                 continue;
             };
 
-            write!(f, "ago_ms {} ", jiffies_to_msecs(step.at.elapsed()))?;
+            let mut line = Pairs::new(f);
+
+            line.number("ago_ms", jiffies_to_msecs(step.at.elapsed()).into());
             if let Some(Address { target, lun }) = step.address {
-                write!(f, "target {target} lun {lun} ")?;
+                line.number("target", target.into()).number("lun", lun);
             }
-            writeln!(f, "step {} outcome {}", step.name, step.outcome)?;
+            line.word("step", step.name)
+                .word("outcome", step.outcome)
+                .end()?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::kernel_glue::{
     jiffies_to_msecs,
+    Pairs,
     Show, //
 };
 use kernel::fmt;
@@ -28,15 +29,15 @@ impl Show for RequestQueues {
                 false => "interrupt",
             };
 
-            writeln!(
-                f,
-                "queue {number} kind {kind} size {} sent {} completed {} in_flight {} ring {}",
-                report.size,
-                report.used.wrapping_add(report.in_flight),
-                report.used,
-                report.in_flight,
-                report.ring
-            )?;
+            Pairs::new(f)
+                .number("queue", number as u64)
+                .word("kind", kind)
+                .number("size", report.size.into())
+                .number("sent", report.used.wrapping_add(report.in_flight))
+                .number("completed", report.used)
+                .number("in_flight", report.in_flight)
+                .word("ring", report.ring)
+                .end()?;
         }
         Ok(())
     }
@@ -64,20 +65,16 @@ fn show_command(command: &Cmnd, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         false => "driver",
     };
 
-    write!(
-        f,
-        "target {} lun {} queue {} tag {} age_ms {} timeout_ms {} retries {} place {place} stage {} cdb ",
-        command.target(),
-        command.lun(),
-        unique_tag >> 16,
-        unique_tag & 0xffff,
-        jiffies_to_msecs(command.allocated_for()),
-        jiffies_to_msecs(command.timeout()),
-        command.retries(),
-        state.stage().name()
-    )?;
-    for byte in command.copy_cdb().bytes() {
-        write!(f, "{byte:02x}")?;
-    }
-    writeln!(f)
+    Pairs::new(f)
+        .number("target", command.target().into())
+        .number("lun", command.lun())
+        .number("queue", (unique_tag >> 16).into())
+        .number("tag", (unique_tag & 0xffff).into())
+        .number("age_ms", jiffies_to_msecs(command.allocated_for()).into())
+        .number("timeout_ms", jiffies_to_msecs(command.timeout()).into())
+        .number("retries", command.retries().into())
+        .word("place", place)
+        .word("stage", state.stage().name())
+        .bytes("cdb", command.copy_cdb().bytes())
+        .end()
 }

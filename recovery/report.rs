@@ -5,6 +5,7 @@
 use super::ladder::Recovery;
 use crate::kernel_glue::{
     jiffies_to_msecs,
+    Pairs,
     Show, //
 };
 use kernel::fmt;
@@ -16,13 +17,19 @@ impl Show for Recovery {
         let life = self.shared().life();
         let policy = self.policy();
         let bound = |bound: Option<_>| bound.map_or(0, jiffies_to_msecs);
+        let numbers = [
+            ("resets", life.resets()),
+            ("recovery_wait", policy.wait.into()),
+            ("step_ms", jiffies_to_msecs(policy.step()).into()),
+            ("patience_ms", bound(policy.patience(false)).into()),
+            ("failfast_ms", bound(policy.patience(true)).into()),
+            ("refused_ms", bound(policy.refused(false)).into()),
+        ];
 
-        writeln!(f, "state {}", life.state().name())?;
-        writeln!(f, "resets {}", life.resets())?;
-        writeln!(f, "recovery_wait {}", u8::from(policy.wait))?;
-        writeln!(f, "step_ms {}", jiffies_to_msecs(policy.step()))?;
-        writeln!(f, "patience_ms {}", bound(policy.patience(false)))?;
-        writeln!(f, "failfast_ms {}", bound(policy.patience(true)))?;
-        writeln!(f, "refused_ms {}", bound(policy.refused(false)))
+        Pairs::new(f).word("state", life.state().name()).end()?;
+        for (name, value) in numbers {
+            Pairs::new(f).number(name, value).end()?;
+        }
+        Ok(())
     }
 }

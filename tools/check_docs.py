@@ -61,8 +61,7 @@ def counters(sources: str) -> Iterator[str]:
 def reports() -> Iterator[str]:
     """The names in the lines of reports, and the names of what recovery does and of what comes of it."""
     shown = [path.read_text() for path in (*tracked("*/report.rs"), REPO / "queues/history.rs")]
-    texts = re.findall(r'"((?:[^"\\]|\\.)*)"', "\n".join(shown))
-    real = {name for text in texts for name in re.findall(r"(\w+) \{", text)}
+    real = set(re.findall(r'\(\s*"(\w+)",', "\n".join(shown)))
     steps = "\n".join(path.read_text() for path in tracked("device.rs", "device/*.rs", "recovery/*.rs"))
     for call in re.findall(r"\.add\(((?:[^()]|\([^()]*\))*)\)", steps):
         real |= set(re.findall(r'"(\w+)"', call))
