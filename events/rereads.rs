@@ -124,11 +124,11 @@ impl Rereads {
             reread_when_well(units, &kept.unit, kept.vpd_list(), 0);
         }
 
-        let took_ms = began.elapsed().as_millis_ceil();
+        let took_us = began.elapsed().as_micros_ceil();
         let is_busy = units.host().any_in_flight(|_| true);
         let mut waiting = self.waiting.lock();
         let rest_ms = match is_busy {
-            true => (took_ms * REST).min(waiting.rest_max_ms),
+            true => (took_us * REST / 1_000).min(waiting.rest_max_ms),
             false => 0,
         };
 
