@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The Debian packages: what is in them, and what they do to a system that they are installed in."""
 
+import gzip
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,6 +16,7 @@ pytestmark = [pytest.mark.main, pytest.mark.ours("about packages of our module")
 
 MODULE = "updates/virtio_scsi_rs.ko"
 SELECT = "virtio-scsi-rs-select"
+LICENCES = "usr/share/doc/virtio-scsi-rs-tools/crates.licences.gz"
 C_DRIVER = "kernel/drivers/scsi/virtio_scsi.ko"
 
 
@@ -94,6 +97,24 @@ def test_the_viewer_of_the_package_runs(packages: list[Path], tmp_path: Path) ->
     # Nor does the package know where it was made.
     assert str(paths.REPO).encode() not in viewer.read_bytes()
     assert str(paths.CACHE).encode() not in viewer.read_bytes()
+
+
+def test_the_package_has_the_licences_of_what_the_viewer_is_linked_with(
+    packages: list[Path], tmp_path: Path
+) -> None:
+    """All of them have one that goes together with version 2 of the GPL, which Apache's alone does not."""
+    unpacked(packages[1], tmp_path)
+    text = gzip.decompress((tmp_path / LICENCES).read_bytes()).decode()
+    crates = dict(re.findall(r"^==== (\S+) \S+: (.*)$", text, re.M))
+    assert {"clap", "ratatui", "crossterm", "serde_json"} <= set(crates) <= locked(), crates
+    for name, licence in crates.items():
+        assert re.search(r"\b(MIT|Zlib|BSL-1.0|Unlicense)\b", licence), f"{name}: {licence}"
+    assert text.count("Permission is hereby granted, free of charge") > 30
+
+
+def locked() -> set[str]:
+    """The crates of the viewer's lock file."""
+    return set(re.findall(r'^name = "(.*)"$', (paths.REPO / "tools/top/Cargo.lock").read_text(), re.M))
 
 
 def test_lintian_has_nothing_to_say(packages: list[Path]) -> None:
