@@ -254,19 +254,13 @@ pub fn bring_up(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
 
     let result = rebuild(dev, data).and_then(|()| life.bring_up().then_some(()).ok_or(ENODEV));
 
-    data.shared.history().add(
-        None,
-        "bring_up",
-        match result {
-            Ok(()) => "done",
-            Err(error) if error == EAGAIN => "lacks_interrupts",
-            Err(_) => "failed",
-        },
-    );
-    match result {
+    let outcome = match result {
         // After the reset was counted: the handler gives up what it does when it sees another
         // number, for this to begin again.
-        Ok(()) => data.events.resume(),
+        Ok(()) => {
+            data.events.resume();
+            "done"
+        }
         Err(error) => {
             let waits = error == EAGAIN && life.lack();
 
@@ -277,8 +271,15 @@ pub fn bring_up(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
                 );
             }
             data.virtqueues.delete();
+            if waits {
+                "lacks_interrupts"
+            } else {
+                "failed"
+            }
         }
-    }
+    };
+
+    data.shared.history().add(None, "bring_up", outcome);
     match cause {
         // The thread that has reset the device tries again. It may be the watchdog's, which cannot
         // cancel itself.

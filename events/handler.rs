@@ -58,6 +58,9 @@ const FLOOD_BACKOFF_MS: i64 = 10;
 /// between runs.
 const BATCH: usize = 64;
 
+/// After how many of them a unit is read again, if it is time.
+const READ_EVERY: usize = 8;
+
 /// How long a run takes, in milliseconds. Not checked within a piece of work.
 const BATCH_MS: u32 = 1_000;
 
@@ -223,9 +226,13 @@ impl Task for EventHandler {
         let rechecks = self.units().rechecks();
         let began = Stamp::now();
 
-        for _ in 0..BATCH {
+        for piece in 0..BATCH {
             if self.units().is_stopped() {
                 return None;
+            }
+            // Events and checks that never end do not keep units from being read again.
+            if piece % READ_EVERY == 0 {
+                let _ = self.rereads.read_next(self.units());
             }
             if began.elapsed() >= msecs_to_jiffies(BATCH_MS) {
                 break;

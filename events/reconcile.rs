@@ -8,7 +8,7 @@ use super::{
         Finding,
         GROUP, //
     },
-    reread::renew_subscription,
+    reread::refresh_media,
     rereads::Rereads,
     topology::Topology, //
 };
@@ -49,12 +49,13 @@ pub(super) fn reconcile(topology: &Topology, rereads: &Rereads, renew: bool, att
     }
     topology.look_for_all_units(0, 0);
     // Not with the reading, which can take long: what a drive reports meanwhile would be missed.
-    for kept in all_kept.iter().filter(|_| renew) {
+    for kept in &all_kept {
         if is_over() {
             return;
         }
+        // Commands of a unit in trouble would have to be recovered, too.
         if kept.unit.state() == DeviceState::Online && !units.is_in_trouble(&kept.unit) {
-            renew_subscription(units, &kept.unit);
+            refresh_media(units, &kept.unit, renew);
         }
     }
     rereads.replace(all_kept, resets);

@@ -93,26 +93,25 @@ fn reread(units: &Units, unit: &Unit, list: VpdList) -> bool {
     unit.rescan().is_ok()
 }
 
-/// Subscribes to the notifications of a logical unit again, if it has any: a device reset drops
-/// subscriptions.
-///
-/// Process context. [`refresh_media`] is to follow, so that no change is missed in between.
-pub(super) fn renew_subscription(units: &Units, unit: &Unit) {
-    if let (true, Some(address)) = (unit.is_rom(), address_of(unit)) {
-        units.subscribe(address);
-    }
-}
-
-/// Finds media changes of a logical unit that were not notified.
+/// Finds media changes of a logical unit that were not notified. `renew` is whether to subscribe to
+/// its notifications first.
 ///
 /// Process context.
-pub(super) fn refresh_media(unit: &Unit) {
+pub(super) fn refresh_media(units: &Units, unit: &Unit, renew: bool) {
     if !unit.is_rom() {
         return;
     }
 
     let _awake = unit.autopm_get();
 
+    // A device reset drops subscriptions. Subscribe before the poll, so that no change is missed in
+    // between.
+    if let (true, Some(address)) = (renew, address_of(unit)) {
+        units.subscribe(address);
+    }
+    if units.is_in_trouble(unit) {
+        return;
+    }
     if let Ok(mut data) = KVec::from_elem(0, EVENT_STATUS_LEN.into(), GFP_KERNEL) {
         let answer = unit.execute(&GET_EVENT_STATUS, &mut data, command_timeout());
 

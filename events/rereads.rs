@@ -8,10 +8,7 @@
 //! meanwhile. The handler does other work in the rests. A host without I/O needs none.
 
 use super::{
-    reread::{
-        refresh_media,
-        reread_when_well, //
-    },
+    reread::reread_when_well,
     topology::Kept,
     units::{
         is_settled,
@@ -21,8 +18,7 @@ use super::{
 use crate::{
     kernel_glue::Stamp,
     protocol::address::Address,
-    queues::address_of,
-    scsi_glue::DeviceState, //
+    queues::address_of, //
 };
 use kernel::{
     new_mutex,
@@ -39,7 +35,7 @@ use kernel::{
 /// The rest after a logical unit, in multiples of the time that it took.
 const REST: i64 = 19;
 
-/// How long all rests take together at most, in milliseconds.
+/// How long all rests take together, in milliseconds, but for rounding.
 const RESTS_MS: i64 = 30_000;
 
 /// The state of [`Rereads`].
@@ -117,17 +113,13 @@ impl Rereads {
         let began = Instant::<Monotonic>::now();
 
         if is_settled(&kept.unit) {
-            // Commands of a unit in trouble would have to be recovered, too.
-            if kept.unit.state() == DeviceState::Online && !units.is_in_trouble(&kept.unit) {
-                refresh_media(&kept.unit);
-            }
             reread_when_well(units, &kept.unit, kept.vpd_list(), 0);
         }
 
         let took_us = began.elapsed().as_micros_ceil();
         let is_busy = units.host().any_in_flight(|_| true);
         let mut waiting = self.waiting.lock();
-        let rest_ms = match is_busy {
+        let rest_ms = match is_busy && !waiting.units.is_empty() {
             true => (took_us * REST / 1_000).min(waiting.rest_max_ms),
             false => 0,
         };
@@ -144,6 +136,7 @@ impl Rereads {
 
         if waiting.resets != resets {
             waiting.units = KVec::new();
+            waiting.rest = 0;
         }
         if waiting.remaining() > 0 {
             return None;

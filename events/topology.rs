@@ -53,13 +53,17 @@ const FRESH_MS: u32 = 1_000;
 pub(super) struct Kept {
     pub(super) unit: ARef<Unit>,
     pub(super) finding: Finding,
+    /// When it was compared.
+    compared: Stamp,
 }
 
 impl Kept {
-    /// Returns whether the list of VPD pages was checked.
+    /// Returns whether the list of VPD pages was checked just now.
     pub(super) fn vpd_list(&self) -> VpdList {
         match self.finding {
-            Finding::Same => VpdList::Checked,
+            Finding::Same if self.compared.elapsed() <= msecs_to_jiffies(FRESH_MS) => {
+                VpdList::Checked
+            }
             _ => VpdList::Unchecked,
         }
     }
@@ -237,6 +241,7 @@ impl Topology {
                 Some(finding) => keep(Kept {
                     unit: unit.clone(),
                     finding,
+                    compared,
                 }),
                 None => {}
             }

@@ -61,9 +61,9 @@ unsigned long kernel_helper_jiffies(void)
 	return jiffies;
 }
 
-unsigned int kernel_helper_jiffies_to_msecs(unsigned long count)
+u64 kernel_helper_jiffies_to_msecs(unsigned long count)
 {
-	return jiffies_to_msecs(count);
+	return jiffies64_to_msecs(count);
 }
 
 /* Inlines without CONFIG_DEBUG_FS. */

@@ -27,7 +27,7 @@ void kernel_helper_init_delayed_work(struct delayed_work *work, work_func_t func
 void kernel_helper_init_work(struct work_struct *work, work_func_t func);
 
 unsigned long kernel_helper_jiffies(void);
-unsigned int kernel_helper_jiffies_to_msecs(unsigned long count);
+u64 kernel_helper_jiffies_to_msecs(unsigned long count);
 
 /* The contents of a file in debugfs: the file's private data. */
 struct kernel_helper_file {

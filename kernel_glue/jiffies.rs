@@ -9,13 +9,10 @@
 //! C header: [`include/linux/jiffies.h`](srctree/include/linux/jiffies.h)
 
 use super::bindings;
-use kernel::time::{
-    Jiffies,
-    Msecs, //
-};
+use kernel::time::Jiffies;
 
-/// Returns a number of jiffies in milliseconds. More than 49 days wrap around.
-pub fn jiffies_to_msecs(jiffies: Jiffies) -> Msecs {
+/// Returns a number of jiffies in milliseconds: `jiffies64_to_msecs()`.
+pub fn jiffies_to_msecs(jiffies: Jiffies) -> u64 {
     // SAFETY: The function only calculates.
     unsafe { bindings::kernel_helper_jiffies_to_msecs(jiffies) }
 }

@@ -30,6 +30,15 @@ struct Step {
     address: Option<Address>,
     name: &'static str,
     outcome: &'static str,
+    /// How many times in a row it was taken.
+    times: u64,
+}
+
+impl Step {
+    /// Returns whether another step differs in its time at most.
+    fn is_like(&self, other: &Self) -> bool {
+        (self.address, self.name, self.outcome) == (other.address, other.name, other.outcome)
+    }
 }
 
 /// The state of [`History`].
@@ -63,20 +72,28 @@ impl History {
         )
     }
 
-    /// Adds a step. `name` and `outcome` are without spaces. Any context.
+    /// Adds a step, or counts it if it is the same as the last: a hundred commands that time out
+    /// must not push out the rest. `name` and `outcome` are without spaces. Any context.
     pub(crate) fn add(&self, address: Option<Address>, name: &'static str, outcome: &'static str) {
         let mut steps = self.steps.lock();
-        let place = steps.count % CAPACITY;
+        let Steps { places, count } = &mut *steps;
+        let mut step = Step {
+            at: Stamp::now(),
+            address,
+            name,
+            outcome,
+            times: 1,
+        };
+        let last = places.get(count.wrapping_sub(1) % CAPACITY).copied();
 
-        if let Some(place) = steps.places.get_mut(place) {
-            *place = Some(Step {
-                at: Stamp::now(),
-                address,
-                name,
-                outcome,
-            });
+        if let Some(last) = last.flatten().filter(|last| last.is_like(&step)) {
+            step.times = last.times + 1;
+            *count = count.wrapping_sub(1);
         }
-        steps.count = steps.count.wrapping_add(1);
+        if let Some(place) = places.get_mut(*count % CAPACITY) {
+            *place = Some(step);
+        }
+        *count = count.wrapping_add(1);
     }
 
     /// Returns the step with a number, unless it was never taken or is not kept any more.
@@ -103,12 +120,13 @@ impl Show for History {
 
             let mut line = Pairs::new(f);
 
-            line.number("ago_ms", jiffies_to_msecs(step.at.elapsed()).into());
+            line.number("ago_ms", jiffies_to_msecs(step.at.elapsed()));
             if let Some(Address { target, lun }) = step.address {
                 line.number("target", target.into()).number("lun", lun);
             }
             line.word("step", step.name)
                 .word("outcome", step.outcome)
+                .number("times", step.times)
                 .end()?;
         }
         Ok(())

@@ -234,10 +234,11 @@ impl RequestQueue {
             size: ring.vring_size(),
             in_flight: ring.in_flight(),
             used: ring.taken(),
-            ring: match (ring.is_present(), ring.is_broken()) {
+            ring: match (ring.is_present(), ring.is_open()) {
                 (false, _) => "none",
-                (true, true) => "broken",
-                (true, false) => "works",
+                (true, false) => "stopped",
+                (true, true) if ring.is_broken() => "broken",
+                (true, true) => "works",
             },
         }
     }

@@ -92,6 +92,7 @@ impl Task for Watchdog {
             };
 
             if shared.life().give_up() {
+                shared.history().add(None, "give_up", "removal");
                 dev_warn!(
                     shared.dev(),
                     "the device {} while it is removed: giving up {} commands\n",

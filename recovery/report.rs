@@ -20,10 +20,10 @@ impl Show for Recovery {
         let numbers = [
             ("resets", life.resets()),
             ("recovery_wait", policy.wait.into()),
-            ("step_ms", jiffies_to_msecs(policy.step()).into()),
-            ("patience_ms", bound(policy.patience(false)).into()),
-            ("failfast_ms", bound(policy.patience(true)).into()),
-            ("refused_ms", bound(policy.refused(false)).into()),
+            ("step_ms", jiffies_to_msecs(policy.step())),
+            ("patience_ms", bound(policy.patience(false))),
+            ("failfast_ms", bound(policy.patience(true))),
+            ("refused_ms", bound(policy.refused(false))),
         ];
 
         Pairs::new(f).word("state", life.state().name()).end()?;

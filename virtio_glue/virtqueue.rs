@@ -355,6 +355,12 @@ impl<T: Token> VirtqueueGuard<'_, T> {
         self.ring.raw.is_some()
     }
 
+    /// Returns whether buffers can be added, unless the virtqueue is broken: not while the device
+    /// is being reset.
+    pub fn is_open(&self) -> bool {
+        self.ring.open.is_some()
+    }
+
     /// Returns how many descriptors the ring has, or 0 without a C virtqueue:
     /// `virtqueue_get_vring_size()`.
     pub fn vring_size(&self) -> u32 {

@@ -15,7 +15,7 @@ import pytest
 from guest import QemuGuest, sysfs
 from guest.device import Mark, TestDevice
 from support.boots import Boots
-from support.events import all_handled, quiet
+from support.events import PARAM_CHANGE, all_handled, quiet
 from support.known_lines import COMES_AND_GOES, OUR_DRIVER
 
 pytestmark = [
@@ -39,6 +39,7 @@ SHARE = 0.3
 # Seconds for each unit without a rest, on such a machine.
 EACH = 0.15
 FIRST_QUEUE = 2
+CAPACITY_CHANGED = 0x092A
 # A new unit's place, which is behind those of all disks.
 NEW = 200
 
@@ -259,6 +260,22 @@ def test_an_event_does_not_wait_until_all_units_were_read_again(bench: Bench) ->
     bench.device.wait_for(lambda: bench.read_again(mark), why="the first is read again")
     all_handled(bench.device)
     assert len(bench.read_again(mark)) < DISKS / 2
+
+
+def test_events_without_end_do_not_keep_units_from_being_read_again(bench: Bench) -> None:
+    """The device reports a change of a unit as soon as the driver has handled the one before."""
+    seconds, count = 12, 8
+    mark = bench.miss()
+    change = {"event": PARAM_CHANGE, "reason": CAPACITY_CHANGED, "target": 0, "wait": True}
+    bench.device("event", times=1000 * seconds, interval_ms=1, **change)
+    bench.device.wait_for(lambda: bench.has_read_again(mark, 1), why="no unit is read again")
+    # What is sent for an event is sent for the first unit.
+    others = {f"{target}:0" for target in range(1, count + 1)}
+    bench.device.wait_for(
+        lambda: others <= {line["unit"] for line in bench.read_again(mark)},
+        seconds - 2,
+        "others are not read",
+    )
 
 
 def test_events_that_are_missed_again_and_again_leave_no_unit_out(bench: Bench) -> None:
