@@ -12,7 +12,7 @@ import pytest
 from guest import MEGABYTE, QemuGuest, sysfs
 from guest.device import TestDevice
 from support.boots import Boots
-from support.events import all_handled
+from support.events import all_handled, quiet
 
 pytestmark = [pytest.mark.device, pytest.mark.compare]
 
@@ -175,6 +175,8 @@ def test_a_unit_that_sleeps_is_woken_once_when_events_were_missed(asleep: Shared
     mark = asleep.device.mark()
     asleep.device("event", event=0, missed=True, wait=True)
     all_handled(asleep.device)
+    # The unit is read again after that.
+    quiet(asleep.device)
     asleep.guest.run(f"echo 0 >{event}/enable", check=True)
     assert asleep.device.since(mark, "request", name="TEST_UNIT_READY", unit=f"0:{SLEEPER}"), "not looked at"
     resumed = asleep.guest.out(f"grep rpm_resume: {tracing}/trace || :").splitlines()

@@ -264,7 +264,7 @@ def test_an_event_does_not_wait_until_all_units_were_read_again(bench: Bench) ->
 
 def test_events_without_end_do_not_keep_units_from_being_read_again(bench: Bench) -> None:
     """The device reports a change of a unit as soon as the driver has handled the one before."""
-    seconds, count = 12, 8
+    seconds, count = 20, 3
     mark = bench.miss()
     change = {"event": PARAM_CHANGE, "reason": CAPACITY_CHANGED, "target": 0, "wait": True}
     bench.device("event", times=1000 * seconds, interval_ms=1, **change)
