@@ -117,9 +117,9 @@ impl Rereads {
         }
 
         let took_us = began.elapsed().as_micros_ceil();
-        let is_busy = units.host().any_in_flight(|_| true);
+        let needs_rest = self.next().is_some() && units.host().any_in_flight(|_| true);
         let mut waiting = self.waiting.lock();
-        let rest_ms = match is_busy && !waiting.units.is_empty() {
+        let rest_ms = match needs_rest {
             true => (took_us * REST / 1_000).min(waiting.rest_max_ms),
             false => 0,
         };

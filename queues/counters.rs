@@ -2,7 +2,10 @@
 
 //! The counters of a device, in debugfs.
 
-use crate::protocol::control::TaskManagement;
+use crate::{
+    kernel_glue::Pairs,
+    protocol::control::TaskManagement, //
+};
 use kernel::{
     fmt,
     sync::atomic::{
@@ -41,7 +44,7 @@ impl Counter {
 
     /// Writes a line: a name, a space, and the value.
     fn show(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
-        writeln!(f, "{name} {}", self.get())
+        Pairs::new(f).number(name, self.get()).end()
     }
 }
 

@@ -35,7 +35,7 @@ struct Step {
 }
 
 impl Step {
-    /// Returns whether another step differs in its time at most.
+    /// Returns whether another step is the same at another time.
     fn is_like(&self, other: &Self) -> bool {
         (self.address, self.name, self.outcome) == (other.address, other.name, other.outcome)
     }
@@ -44,7 +44,7 @@ impl Step {
 /// The state of [`History`].
 struct Steps {
     places: [Option<Step>; CAPACITY],
-    /// How many steps there ever were.
+    /// How many places were ever filled.
     count: usize,
 }
 
@@ -77,23 +77,26 @@ impl History {
     pub(crate) fn add(&self, address: Option<Address>, name: &'static str, outcome: &'static str) {
         let mut steps = self.steps.lock();
         let Steps { places, count } = &mut *steps;
-        let mut step = Step {
+        let step = Step {
             at: Stamp::now(),
             address,
             name,
             outcome,
             times: 1,
         };
-        let last = places.get(count.wrapping_sub(1) % CAPACITY).copied();
 
-        if let Some(last) = last.flatten().filter(|last| last.is_like(&step)) {
-            step.times = last.times + 1;
-            *count = count.wrapping_sub(1);
+        match places.get_mut(count.wrapping_sub(1) % CAPACITY) {
+            Some(Some(last)) if last.is_like(&step) => {
+                last.at = step.at;
+                last.times += 1;
+            }
+            _ => {
+                if let Some(place) = places.get_mut(*count % CAPACITY) {
+                    *place = Some(step);
+                }
+                *count = count.wrapping_add(1);
+            }
         }
-        if let Some(place) = places.get_mut(*count % CAPACITY) {
-            *place = Some(step);
-        }
-        *count = count.wrapping_add(1);
     }
 
     /// Returns the step with a number, unless it was never taken or is not kept any more.

@@ -10,6 +10,7 @@ use super::{
         Cmnd,
         Host, //
     },
+    request::Traffic,
     request_queues::RequestQueues, //
 };
 use crate::kernel_glue::{
@@ -24,6 +25,7 @@ impl Show for RequestQueues {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, queue) in self.queues().iter().enumerate() {
             let report = queue.report();
+            let Traffic { in_flight, used } = report.traffic;
             let kind = match queue.is_polled() {
                 true => "polled",
                 false => "interrupt",
@@ -33,9 +35,9 @@ impl Show for RequestQueues {
                 .number("queue", number as u64)
                 .word("kind", kind)
                 .number("size", report.size.into())
-                .number("sent", report.used.wrapping_add(report.in_flight))
-                .number("completed", report.used)
-                .number("in_flight", report.in_flight)
+                .number("sent", used.wrapping_add(in_flight))
+                .number("completed", used)
+                .number("in_flight", in_flight)
                 .word("ring", report.ring)
                 .end()?;
         }

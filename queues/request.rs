@@ -32,7 +32,8 @@ use crate::{
     virtio_glue::{
         new_virtqueue,
         AddError,
-        Virtqueue, //
+        Virtqueue,
+        VirtqueueGuard, //
     },
 };
 use kernel::{
@@ -52,14 +53,21 @@ pub(crate) struct Traffic {
     pub used: u64,
 }
 
+impl Traffic {
+    /// Returns the counts of a ring.
+    fn of(ring: &VirtqueueGuard<'_, Sent>) -> Self {
+        Self {
+            in_flight: ring.in_flight(),
+            used: ring.taken(),
+        }
+    }
+}
+
 /// What a report tells of a queue.
 pub(super) struct QueueReport {
     /// The number of its descriptors.
     pub(super) size: u32,
-    /// The commands that the device has.
-    pub(super) in_flight: u64,
-    /// The commands that were taken back.
-    pub(super) used: u64,
+    pub(super) traffic: Traffic,
     /// The state of its ring.
     pub(super) ring: &'static str,
 }
@@ -232,8 +240,7 @@ impl RequestQueue {
 
         QueueReport {
             size: ring.vring_size(),
-            in_flight: ring.in_flight(),
-            used: ring.taken(),
+            traffic: Traffic::of(&ring),
             ring: match (ring.is_present(), ring.is_open()) {
                 (false, _) => "none",
                 (true, false) => "stopped",
@@ -245,11 +252,6 @@ impl RequestQueue {
 
     /// Returns the counts of commands.
     pub(super) fn traffic(&self) -> Traffic {
-        let ring = self.ring.lock();
-
-        Traffic {
-            in_flight: ring.in_flight(),
-            used: ring.taken(),
-        }
+        Traffic::of(&self.ring.lock())
     }
 }

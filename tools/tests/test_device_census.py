@@ -14,6 +14,7 @@ from guest import QemuGuest, sysfs
 from guest.device import Mark, TestDevice
 from guest.pauses import Reader
 from support.boots import OURS, Boots
+from support.events import quiet
 from support.known_lines import OUR_DRIVER, UNIT
 from support.probes import Probes
 
@@ -57,20 +58,12 @@ class Bench:
         """Has the device say that events were missed."""
         self.device("event", event=0, missed=True, wait=True)
 
-    def settle(self, mark: Mark) -> None:
-        """Waits until the guest has done no more than read since a second ago."""
-        former, now = -1, 0
-        while now != former:
-            time.sleep(1)
-            names = [line["name"] for line in self.device.since(mark, "request")]
-            former, now = now, len(names) - names.count("READ_10")
-
     def looks(self, look: Callable[[], Any]) -> tuple[dict[str, int], Mark]:
         """What was called meanwhile, and where the log of the device began."""
-        self.settle(self.device.mark())
+        quiet(self.device, "READ_10")
         mark, before = self.device.mark(), self.probes.counts()
         look()
-        self.settle(mark)
+        quiet(self.device, "READ_10")
         after = self.probes.counts()
         return {name: after[name] - before[name] for name in after}, mark
 
