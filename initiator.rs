@@ -13,18 +13,24 @@ use crate::{
         RequestQueues,
         Unit, //
     },
-    recovery::Recovery,
+    recovery::{
+        Recovery,
+        Setting, //
+    },
     scsi_glue::{
+        host_attributes,
         Busy,
         DeviceEvent,
         Driver,
         EhResult,
+        HostAttributes,
         Lengths,
         QueueMap,
         TimeoutAction, //
     },
 };
 use kernel::{
+    fmt,
     prelude::*,
     sync::Arc, //
 };
@@ -64,6 +70,18 @@ impl Initiator {
 
         Ok(Arc::new(initiator, GFP_KERNEL)?)
     }
+}
+
+host_attributes! {
+    static ATTRIBUTES: Initiator = [
+        c"recovery_wait" => Setting::Wait.number(),
+        c"recovery_step" => Setting::Step.number(),
+        c"recovery_patience" => Setting::Patience.number(),
+        c"recovery_failfast" => Setting::Failfast.number(),
+        c"recovery_refused" => Setting::Refused.number(),
+        c"recovery_report" => Setting::Report.number(),
+        c"recovery_panic" => Setting::Panic.number(),
+    ]
 }
 
 #[vtable]
@@ -154,5 +172,28 @@ impl Driver for Initiator {
 
     fn eh_host_reset(&self, command: &Cmnd) -> EhResult {
         self.recovery.reset_host(command)
+    }
+
+    fn host_reset(&self) -> Result {
+        self.recovery.reset_for_user()
+    }
+
+    fn attributes() -> Option<&'static HostAttributes<Self>> {
+        Some(&ATTRIBUTES)
+    }
+
+    fn show_attribute(&self, number: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let setting = Setting::ALL.get(number).ok_or(fmt::Error)?;
+
+        write!(f, "{}", self.recovery.policy().get(*setting))
+    }
+
+    fn store_attribute(&self, number: usize, text: &str) -> Result {
+        let setting = Setting::ALL.get(number).ok_or(EINVAL)?;
+
+        self.recovery.policy().set(*setting, text)?;
+        // A command that is waited for may be due by now.
+        self.recovery.request_review();
+        Ok(())
     }
 }

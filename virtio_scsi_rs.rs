@@ -38,8 +38,9 @@ use crate::{
         states::Cause, //
     },
     recovery::{
+        Defaults,
         Policy,
-        Times, //
+        Setting, //
     },
     virtio_glue::{
         Adapter,
@@ -87,32 +88,47 @@ module! {
             default: 0,
             description: "Most commands in flight to a logical unit, up to 32767 (default: 0, what the device says)",
         },
-        recovery_wait: u32 {
-            default: 0,
-            description: "0: recover commands that take too long (default); 1: wait for them for ever, as the C driver does",
-        },
-        recovery_step: u32 {
-            default: 10,
-            description: "How long a device may take to answer a step of recovery, in seconds, 1 to 3600 (default: 10)",
-        },
     },
 }
 
 module_version!("0.1.0");
 
+/// The most seconds that a parameter can be: what 32 bits of milliseconds hold.
+const SECONDS_MAX: u32 = u32::MAX / 1000;
+
 writable_parameter! {
-    static RECOVERY_PATIENCE, "recovery_patience": 0,
+    static RECOVERY_WAIT, "recovery_wait": 0 in 0..=1,
+    "0: recover commands that take too long (default: 0); 1: wait for them for ever, as the C driver does"
+}
+
+writable_parameter! {
+    static RECOVERY_STEP, "recovery_step": 10 in 1..=3600,
+    "How long a device may take to answer a step of recovery, in seconds, 1 to 3600 (default: 10)"
+}
+
+writable_parameter! {
+    static RECOVERY_PATIENCE, "recovery_patience": 0 in 0..=SECONDS_MAX,
     "How long to wait for a command that the device has, from when it was sent, in seconds (default: 0, for ever)"
 }
 
 writable_parameter! {
-    static RECOVERY_FAILFAST, "recovery_failfast": 0,
+    static RECOVERY_FAILFAST, "recovery_failfast": 0 in 0..=SECONDS_MAX,
     "The same for commands marked fail-fast, as those of multipath (default: 0, as for all commands)"
 }
 
 writable_parameter! {
-    static RECOVERY_REFUSED, "recovery_refused": 120,
+    static RECOVERY_REFUSED, "recovery_refused": 120 in 0..=SECONDS_MAX,
     "The same if the device refuses to say whether it has the command (default: 120; 0: for ever)"
+}
+
+writable_parameter! {
+    static RECOVERY_REPORT, "recovery_report": 0 in 0..=SECONDS_MAX,
+    "Log a command that has timed out and is that many seconds old (default: 0, never)"
+}
+
+writable_parameter! {
+    static RECOVERY_PANIC, "recovery_panic": 0 in 0..=SECONDS_MAX,
+    "Panic, for a dump, if a command has timed out and is that many seconds old (default: 0, never)"
 }
 
 /// `VIRTIO_ID_SCSI` of `include/uapi/linux/virtio_ids.h`.
@@ -145,29 +161,27 @@ impl kernel::InPlaceModule for Module {
 
 /// Returns the parameters that are set at load time.
 ///
-/// `value()` returns a number in 7.3 and a reference in 7.2, hence `Borrow`, which goes with 7.2. A
-/// `bool` parameter does not exist in 7.2, hence the number for `recovery_wait`.
+/// `value()` returns a number in 7.3 and a reference in 7.2, hence `Borrow`, which goes with 7.2.
 fn settings() -> Settings {
     Settings {
         poll_queues: *Borrow::<u32>::borrow(&module_parameters::poll_queues.value()),
         request_queues: *Borrow::<u32>::borrow(&module_parameters::request_queues.value()),
         queue_depth: *Borrow::<u32>::borrow(&module_parameters::queue_depth.value()),
-        recovery_wait: *Borrow::<u32>::borrow(&module_parameters::recovery_wait.value()),
-        recovery_step: *Borrow::<u32>::borrow(&module_parameters::recovery_step.value()),
     }
 }
 
-/// Returns the policy of recovery, with the parameters that can change at any time.
-fn policy() -> Policy {
-    Policy::new(
-        &settings(),
-        Times {
-            patience: &RECOVERY_PATIENCE,
-            failfast: &RECOVERY_FAILFAST,
-            refused: &RECOVERY_REFUSED,
-        },
-    )
-}
+/// The settings of recovery of a host that has none of its own.
+static DEFAULTS: Defaults = {
+    let mut defaults: Defaults = [&RECOVERY_WAIT; Setting::ALL.len()];
+
+    defaults[Setting::Step.number()] = &RECOVERY_STEP;
+    defaults[Setting::Patience.number()] = &RECOVERY_PATIENCE;
+    defaults[Setting::Failfast.number()] = &RECOVERY_FAILFAST;
+    defaults[Setting::Refused.number()] = &RECOVERY_REFUSED;
+    defaults[Setting::Report.number()] = &RECOVERY_REPORT;
+    defaults[Setting::Panic.number()] = &RECOVERY_PANIC;
+    defaults
+};
 
 /// The driver.
 struct VirtioScsi;
@@ -195,7 +209,7 @@ impl virtio_glue::Driver for VirtioScsi {
                 virtqueues.clone(),
                 resetter.clone(),
                 settings(),
-                policy(),
+                Policy::new(&DEFAULTS),
             )
         })
     }

@@ -14,6 +14,7 @@ mod lock;
 mod modinfo;
 mod module_parts;
 mod pairs;
+mod panic;
 mod parameter;
 mod rate_limit;
 mod rcu_section;
@@ -47,6 +48,7 @@ pub use self::{
         Queue, //
     },
     pairs::Pairs,
+    panic::panic_for_dump,
     parameter::{
         Entry,
         Parameter, //

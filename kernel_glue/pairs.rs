@@ -64,6 +64,11 @@ impl<'a, 'f> Pairs<'a, 'f> {
 
     /// Ends the line. Fails if anything could not be written.
     pub fn end(&mut self) -> fmt::Result {
-        self.result.and_then(|()| self.f.write_str("\n"))
+        self.stop().and_then(|()| self.f.write_str("\n"))
+    }
+
+    /// Ends the pairs, for a line that somebody else ends. Fails if anything could not be written.
+    pub fn stop(&mut self) -> fmt::Result {
+        self.result
     }
 }

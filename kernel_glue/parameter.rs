@@ -10,31 +10,70 @@
 use core::cell::UnsafeCell;
 use kernel::{
     bindings,
-    ffi::c_uint, //
+    error::to_result,
+    ffi::{
+        c_char,
+        c_int,
+        c_uint, //
+    },
+    prelude::*,
+    str::CStrExt, //
 };
 
 /// A parameter of type `uint`, in `/sys/module/<module>/parameters/` with mode 0644.
 /// `writable_parameter!` declares it.
-#[repr(transparent)]
-pub struct Parameter(UnsafeCell<c_uint>);
+///
+/// # Invariants
+///
+/// The value is within the bounds.
+#[repr(C)]
+pub struct Parameter {
+    /// The first field: C reads the number by a pointer to the parameter.
+    value: UnsafeCell<c_uint>,
+    least: c_uint,
+    most: c_uint,
+}
 
-// SAFETY: C writes the number, and `get` reads it with a volatile access of its natural size: a
-// reader gets the former value or the new one.
+// SAFETY: `Entry::set` writes the number, and `get` reads it, both with a volatile access of its
+// natural size: a reader gets the former value or the new one.
 unsafe impl Sync for Parameter {}
 
 impl Parameter {
-    /// Makes a parameter with its default value.
-    pub const fn new(default: u32) -> Self {
-        Self(UnsafeCell::new(default))
+    /// Makes a parameter with its bounds and its default value, which is within them.
+    pub const fn new(default: u32, least: u32, most: u32) -> Self {
+        assert!(
+            least <= default && default <= most,
+            "the default value of a parameter is out of its bounds"
+        );
+        // INVARIANT: As just checked.
+        Self {
+            value: UnsafeCell::new(default),
+            least,
+            most,
+        }
     }
 
     /// Returns the present value. Any context.
     #[inline]
     pub fn get(&self) -> u32 {
         // SAFETY: The pointer is to a field of `self`, and every bit pattern is a number.
-        unsafe { self.0.get().read_volatile() }
+        unsafe { self.value.get().read_volatile() }
+    }
+
+    /// Returns whether a value is within the bounds.
+    pub fn allows(&self, value: u32) -> bool {
+        (self.least..=self.most).contains(&value)
     }
 }
+
+/// The functions of all parameters.
+static OPS: bindings::kernel_param_ops = bindings::kernel_param_ops {
+    flags: 0,
+    set: Some(Entry::set),
+    // For an `unsigned int`, by which a `Parameter` begins.
+    get: Some(bindings::param_get_uint),
+    free: None,
+};
 
 /// The entry of a [`Parameter`] in the table of the module: `struct kernel_param`.
 #[repr(transparent)]
@@ -51,27 +90,68 @@ impl Entry {
         Self(bindings::kernel_param {
             name: name.as_ptr().cast(),
             mod_: (&raw const bindings::__this_module).cast_mut(),
-            // For an `unsigned int`, which a `Parameter` is.
-            ops: &raw const bindings::param_ops_uint,
+            ops: &raw const OPS,
             perm: 0o644,
             level: -1,
             flags: 0,
             __bindgen_anon_1: bindings::kernel_param__bindgen_ty_1 {
-                arg: parameter.0.get().cast(),
+                arg: (&raw const *parameter).cast_mut().cast(),
             },
         })
     }
+
+    /// Sets a parameter, when the module is loaded and when root writes it.
+    ///
+    /// # Safety
+    ///
+    /// Called by C, one at a time for a module. `value` is a C string, and `entry` is that of an
+    /// [`Entry`].
+    unsafe extern "C" fn set(
+        value: *const c_char,
+        entry: *const bindings::kernel_param,
+    ) -> c_int {
+        let mut number = 0;
+
+        // SAFETY: `value` is a C string, and `number` takes the result.
+        if let Err(error) = to_result(unsafe { bindings::kstrtouint(value, 0, &mut number) }) {
+            return error.to_errno();
+        }
+
+        // SAFETY: `new` has made the entry with the address of a `Parameter`, which is never
+        // dropped.
+        let parameter = unsafe { &*(*entry).__bindgen_anon_1.arg.cast::<Parameter>() };
+
+        if !parameter.allows(number) {
+            // SAFETY: `new` has made the entry with the address of a C string.
+            let name = unsafe { CStr::from_char_ptr((*entry).name) };
+
+            pr_err!(
+                "{name}={number} is not from {} to {}\n",
+                parameter.least,
+                parameter.most
+            );
+            return EINVAL.to_errno();
+        }
+
+        // INVARIANT: As just checked.
+        //
+        // SAFETY: The pointer is to a field of the parameter, and nobody else writes it.
+        unsafe { parameter.value.get().write_volatile(number) };
+        0
+    }
 }
 
-/// Declares a [`Parameter`] with its name, its default value, and its description for modinfo.
+/// Declares a [`Parameter`] with its name, its default value, its bounds, and its description for
+/// modinfo.
 macro_rules! writable_parameter {
     (
         $(#[$meta:meta])*
-        $visibility:vis static $name:ident, $text:literal: $default:expr, $description:literal
+        $visibility:vis static $name:ident,
+        $text:literal: $default:literal in $least:literal..=$most:expr, $description:literal
     ) => {
         $(#[$meta])*
         $visibility static $name: $crate::kernel_glue::Parameter =
-            $crate::kernel_glue::Parameter::new($default);
+            $crate::kernel_glue::Parameter::new($default, $least, $most);
 
         const _: () = {
             const NAME: &core::ffi::CStr = match core::ffi::CStr::from_bytes_with_nul(

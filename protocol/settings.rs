@@ -11,19 +11,9 @@ pub struct Settings {
     pub request_queues: u32,
     /// The most commands that a logical unit can have in flight.
     pub queue_depth: u32,
-    /// 1: wait for ever for a command that takes too long. 0: recover it.
-    pub recovery_wait: u32,
-    /// How long the device may take to answer a step of recovery, in seconds.
-    pub recovery_step: u32,
 }
 
 impl Settings {
-    /// The longest that a step of recovery may take, in seconds.
-    pub const RECOVERY_STEP_MAX: u32 = 3600;
-
-    /// How long a step of recovery may take by default, in seconds.
-    pub const RECOVERY_STEP: u32 = 10;
-
     /// The most commands that the midlayer lets a logical unit have in flight.
     pub const QUEUE_DEPTH_MAX: u32 = i16::MAX as u32;
 
@@ -40,12 +30,6 @@ impl Settings {
         }
         if self.poll_queues > Self::QUEUES_MAX {
             return Some("poll_queues is more than 65533, the most that a device can have");
-        }
-        if self.recovery_wait > 1 {
-            return Some("recovery_wait is neither 0 (recover) nor 1 (wait)");
-        }
-        if self.recovery_step > Self::RECOVERY_STEP_MAX {
-            return Some("recovery_step is more than 3600 seconds");
         }
         if self.request_queues != 0 && self.poll_queues >= self.request_queues {
             return Some(

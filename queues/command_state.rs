@@ -206,6 +206,8 @@ pub struct CommandState {
     strikes: Atomic<u32>,
     /// Since when the host has had nothing else in flight each time, in jiffies.
     alone_since: Atomic<u32>,
+    /// The generation that was last logged for its age.
+    reported: Atomic<u32>,
 }
 
 impl Default for CommandState {
@@ -223,6 +225,7 @@ impl Default for CommandState {
             starved_since: Atomic::new(0),
             strikes: Atomic::new(0),
             alone_since: Atomic::new(0),
+            reported: Atomic::new(0),
         }
     }
 }
@@ -344,6 +347,16 @@ impl CommandState {
     /// Returns whether the current use was given up although the device has the command.
     pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Relaxed) == self.generation()
+    }
+
+    /// Notes that the current use was logged for its age.
+    pub(crate) fn note_report(&self) {
+        self.reported.store(self.generation(), Relaxed);
+    }
+
+    /// Returns whether the current use was logged for its age.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.reported.load(Relaxed) == self.generation()
     }
 
     /// Returns how long callers have seen the current use in flight, in jiffies. For one caller at

@@ -46,7 +46,11 @@ pub(crate) use self::{
         OwnedCmnd,
         Stage, //
     },
-    counters::Counter, //
+    counters::Counter,
+    report::{
+        CommandReport,
+        QueueReport, //
+    }, //
 };
 
 pub use self::{

@@ -10,7 +10,10 @@ use super::{
         Cmnd,
         Host, //
     },
-    request::Traffic,
+    request::{
+        RequestQueue,
+        Traffic, //
+    },
     request_queues::RequestQueues, //
 };
 use crate::kernel_glue::{
@@ -24,22 +27,7 @@ impl Show for RequestQueues {
     /// Writes a line for each request queue.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, queue) in self.queues().iter().enumerate() {
-            let report = queue.report();
-            let Traffic { in_flight, used } = report.traffic;
-            let kind = match queue.is_polled() {
-                true => "polled",
-                false => "interrupt",
-            };
-
-            Pairs::new(f)
-                .number("queue", number as u64)
-                .word("kind", kind)
-                .number("size", report.size.into())
-                .number("sent", used.wrapping_add(in_flight))
-                .number("completed", used)
-                .number("in_flight", in_flight)
-                .word("ring", report.ring)
-                .end()?;
+            pairs_of_queue(number, queue, &mut Pairs::new(f)).end()?;
         }
         Ok(())
     }
@@ -51,15 +39,63 @@ impl Show for Host {
         let mut result = Ok(());
 
         self.any_in_flight(|command| {
-            result = show_command(command, f);
+            result = pairs_of_command(command, &mut Pairs::new(f)).end();
             result.is_err()
         });
         result
     }
 }
 
-/// Writes a line for a command. It may end meanwhile.
-fn show_command(command: &Cmnd, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// A request queue of a number, as in debugfs, for a log line.
+pub(crate) struct QueueReport<'a>(pub(crate) &'a RequestQueues, pub(crate) usize);
+
+impl fmt::Display for QueueReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(queues, number) = *self;
+
+        queues.queues().get(number).map_or(Ok(()), |queue| {
+            pairs_of_queue(number, queue, &mut Pairs::new(f)).stop()
+        })
+    }
+}
+
+/// A command, as in debugfs, for a log line.
+pub(crate) struct CommandReport<'a>(pub(crate) &'a Cmnd);
+
+impl fmt::Display for CommandReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        pairs_of_command(self.0, &mut Pairs::new(f)).stop()
+    }
+}
+
+/// Writes what a request queue has done.
+fn pairs_of_queue<'p, 'a, 'f>(
+    number: usize,
+    queue: &RequestQueue,
+    pairs: &'p mut Pairs<'a, 'f>,
+) -> &'p mut Pairs<'a, 'f> {
+    let report = queue.report();
+    let Traffic { in_flight, used } = report.traffic;
+    let kind = match queue.is_polled() {
+        true => "polled",
+        false => "interrupt",
+    };
+
+    pairs
+        .number("queue", number as u64)
+        .word("kind", kind)
+        .number("size", report.size.into())
+        .number("sent", used.wrapping_add(in_flight))
+        .number("completed", used)
+        .number("in_flight", in_flight)
+        .word("ring", report.ring)
+}
+
+/// Writes what is known of a command. It may end meanwhile.
+fn pairs_of_command<'p, 'a, 'f>(
+    command: &Cmnd,
+    pairs: &'p mut Pairs<'a, 'f>,
+) -> &'p mut Pairs<'a, 'f> {
     let state = command.private();
     let unique_tag = command.unique_tag();
     let place = match state.is_on_ring() {
@@ -67,7 +103,7 @@ fn show_command(command: &Cmnd, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         false => "driver",
     };
 
-    Pairs::new(f)
+    pairs
         .number("target", command.target().into())
         .number("lun", command.lun())
         .number("queue", (unique_tag >> 16).into())
@@ -78,5 +114,4 @@ fn show_command(command: &Cmnd, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         .word("place", place)
         .word("stage", state.stage().name())
         .bytes("cdb", command.copy_cdb().bytes())
-        .end()
 }

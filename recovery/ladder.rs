@@ -301,9 +301,14 @@ impl Recovery {
             self.strike(address, command);
         }
 
-        match self.reset.reset(self.shared().life().resets()) {
+        match self.reset_for_user() {
             Ok(()) => EhResult::Success,
             Err(_) => EhResult::Failed,
         }
+    }
+
+    /// Resets the device because the user wants it.
+    pub(crate) fn reset_for_user(&self) -> Result {
+        self.reset.reset(self.shared().life().resets())
     }
 }

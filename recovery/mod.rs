@@ -27,6 +27,9 @@
 //! a task management function, a device may transfer the data of a command that is on its
 //! virtqueue.
 //!
+//! If the user wants so, a command of some age is logged, or has the kernel panic
+//! (`post_mortem.rs`).
+//!
 //! # Other ways to recovery
 //!
 //! - A device that asks for a reset, or breaks the protocol of a virtqueue, is reset unasked
@@ -38,6 +41,7 @@
 
 mod ladder;
 mod policy;
+mod post_mortem;
 mod removal;
 mod renotified;
 mod report;
@@ -52,8 +56,9 @@ mod units;
 pub use self::{
     ladder::Recovery,
     policy::{
+        Defaults,
         Policy,
-        Times, //
+        Setting, //
     },
     removal::Removal,
     reset::{

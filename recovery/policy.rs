@@ -1,78 +1,142 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The user's settings for recovery.
+//! The user's settings for recovery: those of the module, which root can change at any time, and
+//! those of a host, which take their place once root has set them.
 
-use crate::{
-    kernel_glue::Parameter,
-    protocol::settings::Settings, //
-};
-use kernel::time::{
-    msecs_to_jiffies,
-    Jiffies, //
+use crate::kernel_glue::Parameter;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
 };
 
-/// The parameters that can be changed at any time, in seconds. All count from when a command was
-/// sent.
-#[derive(Clone, Copy)]
-pub struct Times {
-    /// How long to wait for a command that the device has. 0: for ever.
-    pub patience: &'static Parameter,
+/// A setting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Setting {
+    /// 1: wait for each command without any recovery.
+    Wait,
+    /// How long the device may take to answer a task management function, in seconds.
+    Step,
+    /// How long to wait for a command that the device has, in seconds. 0: for ever.
+    Patience,
     /// The same for commands that are marked fail-fast. 0: as for others.
-    pub failfast: &'static Parameter,
-    /// How long to wait for a command if the device refuses QUERY TASK. 0: for ever.
-    pub refused: &'static Parameter,
+    Failfast,
+    /// How long to wait for a command if the device refuses QUERY TASK, in seconds. 0: for ever.
+    Refused,
+    /// The age at which a command is logged with all that is known about it, in seconds. 0: never.
+    Report,
+    /// The age of a command at which the kernel panics, for a dump, in seconds. 0: never.
+    Panic,
 }
 
-/// The user's settings for recovery.
-#[derive(Clone, Copy)]
-pub struct Policy {
-    /// Whether commands are waited for without any recovery.
-    pub(crate) wait: bool,
-    /// See [`Policy::step`]. In seconds.
-    step: u32,
-    times: Times,
-}
+impl Setting {
+    /// All settings, each at the place of its number.
+    pub const ALL: [Self; 7] = [
+        Self::Wait,
+        Self::Step,
+        Self::Patience,
+        Self::Failfast,
+        Self::Refused,
+        Self::Report,
+        Self::Panic,
+    ];
 
-/// Returns a number of seconds in jiffies.
-fn seconds(seconds: u32) -> Jiffies {
-    msecs_to_jiffies(seconds.saturating_mul(1000))
-}
-
-/// Returns the value of a parameter in jiffies, or [`None`] for 0, which means for ever.
-fn bound(parameter: &Parameter) -> Option<Jiffies> {
-    match parameter.get() {
-        0 => None,
-        set => Some(seconds(set)),
+    /// Returns its number.
+    pub const fn number(self) -> usize {
+        // CAST: The settings are numbered from 0.
+        self as usize
     }
+}
+
+/// The settings of the module, by number.
+pub type Defaults = [&'static Parameter; Setting::ALL.len()];
+
+/// Stands for a setting that the host has not. No parameter allows it.
+const UNSET: u32 = u32::MAX;
+
+/// The settings of a host.
+pub struct Policy {
+    defaults: &'static Defaults,
+    own: [Atomic<u32>; Setting::ALL.len()],
+}
+
+/// Returns a number of seconds in jiffies, or [`None`] for 0.
+fn bound(seconds: u32) -> Option<Jiffies> {
+    (seconds != 0).then(|| msecs_to_jiffies(seconds.saturating_mul(1000)))
 }
 
 impl Policy {
-    /// Makes the policy of the parameters that were set when the module was loaded, and of those
-    /// that can be changed.
-    pub fn new(settings: &Settings, times: Times) -> Self {
+    /// Makes the settings of a host, which are those of the module.
+    pub fn new(defaults: &'static Defaults) -> Self {
         Self {
-            wait: settings.recovery_wait != 0,
-            step: match settings.recovery_step {
-                0 => Settings::RECOVERY_STEP,
-                seconds => seconds,
-            },
-            times,
+            defaults,
+            own: [const { Atomic::new(UNSET) }; Setting::ALL.len()],
         }
     }
 
+    /// Returns the value of a setting.
+    #[inline(never)]
+    pub fn get(&self, setting: Setting) -> u32 {
+        // `Setting::number` is within both arrays.
+        let (Some(own), Some(default)) = (
+            self.own.get(setting.number()),
+            self.defaults.get(setting.number()),
+        ) else {
+            return 0;
+        };
+
+        match own.load(Relaxed) {
+            UNSET => default.get(),
+            value => value,
+        }
+    }
+
+    /// Sets a setting of the host by what root has written: a number, or `default` for the setting
+    /// of the module. Fails with [`EINVAL`] if it is neither, or if the parameter of the module
+    /// would not allow the number.
+    pub(crate) fn set(&self, setting: Setting, text: &str) -> Result {
+        let (Some(own), Some(default)) = (
+            self.own.get(setting.number()),
+            self.defaults.get(setting.number()),
+        ) else {
+            return Err(EINVAL);
+        };
+        let value = match text {
+            "default" => UNSET,
+            number => number
+                .parse()
+                .ok()
+                .filter(|value| default.allows(*value))
+                .ok_or(EINVAL)?,
+        };
+
+        own.store(value, Relaxed);
+        Ok(())
+    }
+
+    /// Returns whether commands are waited for without any recovery.
+    pub(crate) fn waits(&self) -> bool {
+        self.get(Setting::Wait) != 0
+    }
+
     /// Returns how long the device may take to answer a task management function, in jiffies.
-    #[inline]
     pub fn step(&self) -> Jiffies {
-        seconds(self.step)
+        bound(self.get(Setting::Step)).unwrap_or(0)
     }
 
     /// Returns how long to wait for a command that the device has, in jiffies from when it was
     /// sent. [`None`] means for ever.
     pub(crate) fn patience(&self, failfast: bool) -> Option<Jiffies> {
-        let usual = bound(self.times.patience);
+        let usual = bound(self.get(Setting::Patience));
 
         if failfast {
-            bound(self.times.failfast).or(usual)
+            bound(self.get(Setting::Failfast)).or(usual)
         } else {
             usual
         }
@@ -80,11 +144,21 @@ impl Policy {
 
     /// Returns the same if the device refuses QUERY TASK.
     pub(crate) fn refused(&self, failfast: bool) -> Option<Jiffies> {
-        let usual = bound(self.times.refused);
+        let usual = bound(self.get(Setting::Refused));
 
         match (self.patience(failfast), usual) {
             (Some(patience), Some(usual)) => Some(patience.min(usual)),
             (patience, usual) => patience.or(usual),
         }
+    }
+
+    /// Returns the age at which a command is logged, in jiffies since the kernel began with it.
+    pub(crate) fn report(&self) -> Option<Jiffies> {
+        bound(self.get(Setting::Report))
+    }
+
+    /// Returns the age of a command at which the kernel panics, in jiffies.
+    pub(crate) fn panic(&self) -> Option<Jiffies> {
+        bound(self.get(Setting::Panic))
     }
 }

@@ -37,7 +37,8 @@ const POLL_INTERVAL_MS: i64 = 100;
 /// The midlayer waits for all commands before it removes a host, and sends some more, as
 /// SYNCHRONIZE CACHE. Each would climb the ladder of recovery before it fails. So if the device has
 /// a command for longer than a step of recovery may take, or takes no command for as long, it is
-/// given up, which ends all commands.
+/// given up, which ends all commands. As long as the user wants commands to be waited for, it only
+/// waits for the user to want otherwise.
 struct Watchdog {
     recovery: Arc<Recovery>,
     host: Arc<Host>,
@@ -64,7 +65,6 @@ impl Task for Watchdog {
     fn run(&self) -> Option<Jiffies> {
         let shared = self.recovery.shared();
         let queues = self.recovery.queues();
-        let patience = self.recovery.policy().step();
         let mut unsent = queues.unsent();
         let mut used = queues.traffic().used;
         // Since when commands are requeued, and the device uses none.
@@ -72,7 +72,12 @@ impl Task for Watchdog {
 
         while !self.removed.load(Relaxed) && !shared.life().is_gone() {
             fsleep(Delta::from_millis(POLL_INTERVAL_MS));
+            if self.recovery.policy().waits() {
+                stuck = None;
+                continue;
+            }
 
+            let patience = self.recovery.policy().step();
             let (unsent_now, used_now) = (queues.unsent(), queues.traffic().used);
 
             if used_now != used {
@@ -110,8 +115,6 @@ impl Task for Watchdog {
 pub struct Removal {
     worker: Arc<Worker<Watchdog>>,
     removed: Arc<Atomic<bool>>,
-    /// Whether the user wants commands to be waited for, and the watchdog does not run.
-    waits: bool,
 }
 
 impl Removal {
@@ -121,7 +124,6 @@ impl Removal {
         host: Arc<Host>,
         virtqueues: Arc<Virtqueues>,
     ) -> Result<Self> {
-        let waits = recovery.policy().wait;
         let removed = Arc::new(Atomic::new(false), GFP_KERNEL)?;
         let watchdog = Watchdog {
             recovery,
@@ -131,18 +133,12 @@ impl Removal {
         };
         let worker = Arc::pin_init(Worker::new(watchdog, Queue::Recovery), GFP_KERNEL)?;
 
-        Ok(Self {
-            worker,
-            removed,
-            waits,
-        })
+        Ok(Self { worker, removed })
     }
 
     /// Starts the watchdog, which runs until the guard is dropped.
     pub fn watch(&self) -> RemovalGuard<'_> {
-        if !self.waits {
-            self.worker.schedule();
-        }
+        self.worker.schedule();
         RemovalGuard(self)
     }
 }

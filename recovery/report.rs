@@ -19,11 +19,13 @@ impl Show for Recovery {
         let bound = |bound: Option<_>| bound.map_or(0, jiffies_to_msecs);
         let numbers = [
             ("resets", life.resets()),
-            ("recovery_wait", policy.wait.into()),
+            ("recovery_wait", policy.waits().into()),
             ("step_ms", jiffies_to_msecs(policy.step())),
             ("patience_ms", bound(policy.patience(false))),
             ("failfast_ms", bound(policy.patience(true))),
             ("refused_ms", bound(policy.refused(false))),
+            ("report_ms", bound(policy.report())),
+            ("panic_ms", bound(policy.panic())),
         ];
 
         Pairs::new(f).word("state", life.state().name()).end()?;

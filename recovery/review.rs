@@ -294,7 +294,7 @@ impl Review {
         let stage = state.stage();
         let policy = self.recovery.policy();
 
-        if !stage.waits() {
+        if !stage.waits() || policy.waits() {
             return false;
         }
         if self.shared().life().is_leaving() || command.device().data().is_condemned() {
@@ -377,6 +377,11 @@ impl Task for Review {
     fn run(&self) -> Option<Jiffies> {
         let host = self.host.lock().clone()?;
 
+        self.recovery.look_at_ages(&host);
+        if self.recovery.policy().waits() {
+            // The next time-out reviews what has timed out already, if the user wants otherwise.
+            return (self.update_waiting(&host) > 0).then(|| msecs_to_jiffies(REVIEW_INTERVAL_MS));
+        }
         if !self.shared().life().is_leaving() {
             self.wait_for_notified(&host);
             for suspect in self.suspects(&host).into_iter().flatten() {

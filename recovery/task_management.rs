@@ -129,7 +129,7 @@ impl Recovery {
     ///
     /// Process context.
     pub(super) fn abort_own(&self, lun: [u8; 8], tag: u64, timeout: Jiffies) -> bool {
-        if self.policy().wait {
+        if self.policy().waits() {
             return true;
         }
 

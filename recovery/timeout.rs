@@ -35,7 +35,9 @@ impl Recovery {
             self.note_loss("an interrupt", &counters.lost_interrupts);
             return TimeoutAction::Done;
         }
-        if self.policy().wait {
+        if self.policy().waits() {
+            // It may be old enough to be logged.
+            self.request_review();
             return TimeoutAction::ResetTimer;
         }
         if self.shared().life().is_leaving() || command.device().data().is_condemned() {

@@ -104,7 +104,7 @@ impl Recovery {
             if self.wait_until_back(RENOTIFY_GRACE_MS, &busy) || self.shared().life().is_gone() {
                 return;
             }
-            if !self.policy().wait {
+            if !self.policy().waits() {
                 break;
             }
         }

@@ -15,6 +15,7 @@
 //! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
 
 use super::{
+    attributes::HostAttributes,
     cmnd::Cmnd,
     device::Device,
     owned_cmnd::OwnedCmnd,
@@ -28,6 +29,7 @@ use crate::kernel_glue::RcuSection;
 use kernel::{
     error::VTABLE_DEFAULT_ERROR,
     ffi::c_ulong,
+    fmt,
     prelude::*, //
 };
 
@@ -209,5 +211,32 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Resets the host. [`EhResult::Success`] is about all commands of the host.
     fn eh_host_reset(&self, _cmnd: &Cmnd<Self::CommandData>) -> EhResult {
         build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Resets the host because root has written `adapter` to its attribute `host_reset`.
+    ///
+    /// Process context. Without it, the attribute cannot be written.
+    fn host_reset(&self) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Returns the attributes of each host beside those of the midlayer, as `host_attributes!`
+    /// declares them.
+    fn attributes() -> Option<&'static HostAttributes<Self>> {
+        None
+    }
+
+    /// Writes the text of the attribute with a number.
+    ///
+    /// Process context.
+    fn show_attribute(&self, _number: usize, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Err(fmt::Error)
+    }
+
+    /// Takes what root has written to the attribute with a number, without white space around it.
+    ///
+    /// Process context.
+    fn store_attribute(&self, _number: usize, _text: &str) -> Result {
+        Err(EINVAL)
     }
 }

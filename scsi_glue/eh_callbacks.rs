@@ -24,7 +24,10 @@ use super::{
     template::Template, //
 };
 use core::ptr::NonNull;
-use kernel::ffi::c_int;
+use kernel::{
+    ffi::c_int,
+    prelude::*, //
+};
 
 impl<T: Driver> Template<T> {
     /// Borrows the driver of the host of a command.
@@ -188,5 +191,29 @@ impl<T: Driver> Template<T> {
 
         // SAFETY: The requirements are the same.
         unsafe { Self::recover(cmd, Scope::Host, true, step) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the midlayer in process context, when root has written the attribute `host_reset`
+    /// of a host of `T`, which is not removed before this returns.
+    pub(super) unsafe extern "C" fn host_reset_callback(
+        shost: *mut bindings::Scsi_Host,
+        kind: c_int,
+    ) -> c_int {
+        // The host is all that there is: it has no firmware.
+        //
+        // CAST: The constants are small and positive.
+        if kind != bindings::SCSI_ADAPTER_RESET as c_int {
+            return EOPNOTSUPP.to_errno();
+        }
+
+        // SAFETY: The host is one of `T`, and its `Host` is there.
+        let result = match unsafe { driver_of::<T>(shost) } {
+            Some(driver) => driver.host_reset(),
+            None => Err(ENODEV),
+        };
+
+        result.map_or_else(Error::to_errno, |()| 0)
     }
 }

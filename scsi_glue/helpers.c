@@ -9,6 +9,22 @@
 
 #include "helpers.h"
 
+#define SAME_PLACE(helper, field, type) \
+	static_assert(offsetof(struct helper, field) == offsetof(struct type, field))
+
+static_assert(sizeof(struct scsi_helper_attribute) == sizeof(struct device_attribute));
+SAME_PLACE(scsi_helper_attribute, attr, device_attribute);
+SAME_PLACE(scsi_helper_attribute, show, device_attribute);
+SAME_PLACE(scsi_helper_attribute, store, device_attribute);
+
+static_assert(sizeof(struct scsi_helper_attribute_group) == sizeof(struct attribute_group));
+SAME_PLACE(scsi_helper_attribute_group, name, attribute_group);
+SAME_PLACE(scsi_helper_attribute_group, is_visible, attribute_group);
+SAME_PLACE(scsi_helper_attribute_group, is_bin_visible, attribute_group);
+SAME_PLACE(scsi_helper_attribute_group, bin_size, attribute_group);
+SAME_PLACE(scsi_helper_attribute_group, attrs, attribute_group);
+SAME_PLACE(scsi_helper_attribute_group, bin_attrs, attribute_group);
+
 int scsi_helper_autopm_get_device(struct scsi_device *sdev)
 {
 	return scsi_autopm_get_device(sdev);

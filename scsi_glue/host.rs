@@ -130,6 +130,12 @@ impl<D: CommandData> Host<D> {
         let c_host = unsafe { &mut *shost.as_ptr() };
         let applied = limits.apply(c_host);
 
+        if let Some(attributes) = T::attributes() {
+            // As `shost_groups` of the template, which is a constant and cannot name statics that C
+            // writes.
+            c_host.shost_dev.groups = attributes.as_raw().cast_mut();
+        }
+
         // The midlayer only reads it.
         c_host.transportt = ptr::from_ref(DevicePdu::<D>::transport()).cast_mut();
 

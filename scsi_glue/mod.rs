@@ -52,6 +52,7 @@
 //! [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h),
 //! [`include/scsi/scsi_device.h`](srctree/include/scsi/scsi_device.h)
 
+mod attributes;
 mod bindings;
 mod callbacks;
 mod cmnd;
@@ -72,7 +73,14 @@ mod queue_map;
 mod status;
 mod template;
 
+pub(crate) use self::attributes::host_attributes;
 pub use self::{
+    attributes::{
+        AttributeGroup,
+        AttributePointer,
+        HostAttribute,
+        HostAttributes, //
+    },
     cmnd::Cmnd,
     cmnd_data::DataDirection,
     device::{

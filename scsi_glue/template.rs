@@ -116,7 +116,11 @@ impl<T: Driver> Template<T> {
         },
         // After this step the midlayer takes all commands, so the glue always has one.
         eh_host_reset_handler: Some(Self::eh_host_reset_callback),
-        host_reset: None,
+        host_reset: if T::HAS_HOST_RESET {
+            Some(Self::host_reset_callback)
+        } else {
+            None
+        },
 
         // Limits: `HostLimits` sets those of the host.
         can_queue: 0,

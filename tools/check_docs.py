@@ -50,6 +50,9 @@ def parameters() -> Iterator[str]:
     for name in sorted(real):
         if f"`{name}`" not in readme:
             yield f"README.md does not have the parameter {name}"
+    # The settings of a host are described as those of the module.
+    of_hosts = set(re.findall(r'c"(\w+)" => Setting::', (REPO / "initiator.rs").read_text()))
+    yield from differences("setting of a host", {name for name in real if "recovery" in name}, of_hosts)
 
 
 def counters(sources: str) -> Iterator[str]:

@@ -31,8 +31,6 @@ const UNSET: Settings = Settings {
     poll_queues: 0,
     request_queues: 0,
     queue_depth: 0,
-    recovery_wait: 0,
-    recovery_step: 0,
 };
 
 /// A system with so many processors, which maps what it is asked to.
@@ -232,20 +230,6 @@ fn settings_that_make_no_sense_are_mistakes() {
         ),
         (
             Settings {
-                recovery_wait: 2,
-                ..UNSET
-            },
-            "recovery_wait",
-        ),
-        (
-            Settings {
-                recovery_step: 3601,
-                ..UNSET
-            },
-            "recovery_step",
-        ),
-        (
-            Settings {
                 request_queues: 65534,
                 ..UNSET
             },
@@ -277,8 +261,6 @@ fn settings_that_make_no_sense_are_mistakes() {
             poll_queues: 1,
             request_queues: 2,
             queue_depth: 32767,
-            recovery_wait: 1,
-            recovery_step: 3600,
         },
         Settings {
             poll_queues: 9,

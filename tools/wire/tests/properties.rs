@@ -62,8 +62,6 @@ fn settings() -> impl Strategy<Value = Settings> {
             poll_queues,
             request_queues,
             queue_depth,
-            recovery_wait: 0,
-            recovery_step: 0,
         })
         .prop_filter("a mistake", |settings| settings.mistake().is_none())
 }
