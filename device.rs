@@ -330,6 +330,8 @@ pub fn unbind(dev: &Device<device::Bound>, data: Pin<&DeviceData>) {
     data.events.stop();
     data.host.remove();
     drop(guard);
+    // Not by the last reference to the state, which may be dropped where it must not sleep.
+    let _ = data.shared.latencies().set(false);
 
     data.recovery.review().clear();
     data.shared.healing().clear();

@@ -72,6 +72,10 @@ impl Initiator {
     }
 }
 
+/// The number of the attribute that has the times of commands recorded. Those before it are the
+/// settings of recovery.
+const LATENCY: usize = Setting::ALL.len();
+
 host_attributes! {
     static ATTRIBUTES: Initiator = [
         c"recovery_wait" => Setting::Wait.number(),
@@ -81,6 +85,7 @@ host_attributes! {
         c"recovery_refused" => Setting::Refused.number(),
         c"recovery_report" => Setting::Report.number(),
         c"recovery_panic" => Setting::Panic.number(),
+        c"latency" => LATENCY,
     ]
 }
 
@@ -183,13 +188,24 @@ impl Driver for Initiator {
     }
 
     fn show_attribute(&self, number: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let setting = Setting::ALL.get(number).ok_or(fmt::Error)?;
+        let value = match Setting::ALL.get(number) {
+            Some(setting) => self.recovery.policy().get(*setting),
+            None => self.queues.shared().latencies().is_on().into(),
+        };
 
-        write!(f, "{}", self.recovery.policy().get(*setting))
+        write!(f, "{value}")
     }
 
     fn store_attribute(&self, number: usize, text: &str) -> Result {
-        let setting = Setting::ALL.get(number).ok_or(EINVAL)?;
+        let Some(setting) = Setting::ALL.get(number) else {
+            let on = match text {
+                "0" => false,
+                "1" => true,
+                _ => return Err(EINVAL),
+            };
+
+            return self.queues.shared().latencies().set(on);
+        };
 
         self.recovery.policy().set(*setting, text)?;
         // A command that is waited for may be due by now.

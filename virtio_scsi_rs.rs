@@ -5,7 +5,7 @@
 //! This is the front door: the name and the parameters of the module, its devices and features, and
 //! one line for each callback of the virtio core, in the order in which they are called. The life
 //! of a device is in [`device`], commands are in [`queues`], events in [`events`], and all that
-//! needs `unsafe` is in [`virtio_glue`], [`scsi_glue`] and [`kernel_glue`].
+//! needs `unsafe` is in [`virtio_glue`], [`scsi_glue`], [`trace_glue`] and [`kernel_glue`].
 //!
 //! Specification: virtio 1.3, section 5.6.
 //! C version of this driver: [`drivers/scsi/virtio_scsi.c`](srctree/drivers/scsi/virtio_scsi.c)
@@ -67,6 +67,7 @@ pub mod queues;
 #[deny(unsafe_code)]
 pub mod recovery;
 pub mod scsi_glue;
+pub mod trace_glue;
 pub mod virtio_glue;
 
 module! {

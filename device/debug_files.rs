@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files of a device in debugfs. `docs/operations.md` says what they tell.
+//! The files of a device in debugfs. `docs/seeing-inside.md` says what they tell.
 
 use crate::{
     kernel_glue::{
@@ -10,6 +10,7 @@ use crate::{
     queues::{
         History,
         Host,
+        Latencies,
         RequestQueues,
         SharedState, //
     },
@@ -33,6 +34,8 @@ pub(super) struct DebugFiles {
     queues: DebugFile<RequestQueues>,
     #[pin]
     in_flight: DebugFile<Host>,
+    #[pin]
+    latencies: DebugFile<Latencies>,
 }
 
 impl DebugFiles {
@@ -47,13 +50,15 @@ impl DebugFiles {
     ) -> impl PinInit<Self> {
         let shared = queues.shared().clone();
         let history = shared.history().clone();
+        let latencies = shared.latencies().clone();
 
         pin_init!(Self {
             counters <- DebugFile::new(c"counters", dir.clone(), shared),
             state <- DebugFile::new(c"state", dir.clone(), recovery),
             history <- DebugFile::new(c"recovery", dir.clone(), history),
             queues <- DebugFile::new(c"queues", dir.clone(), queues),
-            in_flight <- DebugFile::new(c"in_flight", dir, host),
+            in_flight <- DebugFile::new(c"in_flight", dir.clone(), host),
+            latencies <- DebugFile::new(c"latency", dir, latencies),
         })
     }
 }

@@ -9,6 +9,8 @@ use super::{
         Work, //
     },
     queue::{
+        facts_of,
+        missed,
         Collected,
         EventQueue, //
     },
@@ -37,7 +39,8 @@ use crate::{
         },
         event::Event, //
     },
-    scsi_glue::DeviceEvent, //
+    scsi_glue::DeviceEvent,
+    trace_glue, //
 };
 use kernel::{
     prelude::*,
@@ -133,9 +136,15 @@ impl EventHandler {
     /// Does a piece of work.
     fn handle(&self, work: Work) {
         match work {
-            Work::Reconcile => self.reconcile(0),
+            Work::Reconcile => {
+                self.reconcile(0);
+                trace_glue::handle_event(|| missed(self.units().shared()));
+            }
             Work::Subscribe(address) => self.units().subscribe(address),
-            Work::Event(event) => self.handle_event(event),
+            Work::Event(event) => {
+                self.handle_event(event);
+                trace_glue::handle_event(|| facts_of(self.units().shared(), &event));
+            }
         }
     }
 

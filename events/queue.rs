@@ -27,6 +27,11 @@ use crate::{
         limits::EVENT_SIZE_MAX, //
     },
     queues::SharedState,
+    trace_glue::{
+        self,
+        EventFacts,
+        UnitFacts, //
+    },
     virtio_glue::{
         new_virtqueue,
         AddError,
@@ -47,6 +52,35 @@ use kernel::{
         Arc, //
     },
 };
+
+/// Returns what a tracepoint tells of an event.
+#[cold]
+#[inline(never)]
+pub(super) fn facts_of<'a>(shared: &'a SharedState, event: &Event) -> EventFacts<'a> {
+    let unit = event
+        .address()
+        .map_or((0, 0), |unit| (unit.target, unit.lun));
+
+    EventFacts {
+        device: shared.dev().name(),
+        unit: UnitFacts {
+            target: unit.0.into(),
+            lun: unit.1,
+        },
+        event: event.name(),
+        detail: event.detail(),
+    }
+}
+
+/// Returns what a tracepoint tells of events that the device has missed.
+#[cold]
+#[inline(never)]
+pub(super) fn missed(shared: &SharedState) -> EventFacts<'_> {
+    EventFacts {
+        event: "missed",
+        ..facts_of(shared, &Event::NoEvent)
+    }
+}
 
 /// How many buffers are posted.
 ///
@@ -187,9 +221,11 @@ impl EventQueue {
             let info = EventInfo::decode(self.shared.order(), bytes);
 
             if info.missed {
+                trace_glue::receive_event(|| missed(&self.shared));
                 self.inbox.add(Work::Reconcile);
             }
             if info.event != Event::NoEvent {
+                trace_glue::receive_event(|| facts_of(&self.shared, &info.event));
                 self.inbox.add(Work::Event(info.event));
             }
             self.post(&mut ring, buffer);
@@ -202,6 +238,7 @@ impl EventQueue {
             }
             if info.event == Event::Unknown {
                 counters.bad_events.count();
+                trace_glue::violate(|| (self.shared.dev().name(), "event"));
             }
         }
 

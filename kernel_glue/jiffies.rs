@@ -17,6 +17,15 @@ pub fn jiffies_to_msecs(jiffies: Jiffies) -> u64 {
     unsafe { bindings::kernel_helper_jiffies_to_msecs(jiffies) }
 }
 
+/// Returns the time since the system was started, without suspends, in nanoseconds: `ktime_get()`.
+/// Any context.
+pub fn now_ns() -> u64 {
+    // SAFETY: The function only reads a clock.
+    //
+    // CAST: This clock is not negative.
+    unsafe { kernel::bindings::ktime_get() as u64 }
+}
+
 /// A point in time, to the jiffy. The time of a suspend does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp(Jiffies);

@@ -35,6 +35,7 @@ pub use self::{
     device_buffer::DeviceBuffer,
     jiffies::{
         jiffies_to_msecs,
+        now_ns,
         Stamp, //
     },
     lock::{

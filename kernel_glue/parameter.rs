@@ -106,10 +106,7 @@ impl Entry {
     ///
     /// Called by C, one at a time for a module. `value` is a C string, and `entry` is that of an
     /// [`Entry`].
-    unsafe extern "C" fn set(
-        value: *const c_char,
-        entry: *const bindings::kernel_param,
-    ) -> c_int {
+    unsafe extern "C" fn set(value: *const c_char, entry: *const bindings::kernel_param) -> c_int {
         let mut number = 0;
 
         // SAFETY: `value` is a C string, and `number` takes the result.

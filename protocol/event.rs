@@ -55,6 +55,29 @@ pub enum Event {
 }
 
 impl Event {
+    /// Returns its name in reports.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::NoEvent => "none",
+            Self::HardReset(_) => "hard_reset",
+            Self::Rescan(_) => "rescan",
+            Self::Removed(_) => "removed",
+            Self::AsyncNotify { .. } => "async_notify",
+            Self::ParameterChange { .. } => "parameter_change",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Returns what it tells besides: the mask of asynchronous notifications, or additional sense
+    /// code and qualifier as `0xQQCC`, as the device has them.
+    pub fn detail(&self) -> u32 {
+        match self {
+            Self::AsyncNotify { events, .. } => *events,
+            Self::ParameterChange { asc, ascq, .. } => u16::from_le_bytes([*asc, *ascq]).into(),
+            _ => 0,
+        }
+    }
+
     /// Returns the logical unit of the event, if it has one.
     pub fn address(&self) -> Option<Address> {
         match self {

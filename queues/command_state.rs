@@ -208,6 +208,8 @@ pub struct CommandState {
     alone_since: Atomic<u32>,
     /// The generation that was last logged for its age.
     reported: Atomic<u32>,
+    /// When it was last sent while times were recorded, in nanoseconds.
+    began: Atomic<u64>,
 }
 
 impl Default for CommandState {
@@ -226,6 +228,7 @@ impl Default for CommandState {
             strikes: Atomic::new(0),
             alone_since: Atomic::new(0),
             reported: Atomic::new(0),
+            began: Atomic::new(0),
         }
     }
 }
@@ -347,6 +350,16 @@ impl CommandState {
     /// Returns whether the current use was given up although the device has the command.
     pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Relaxed) == self.generation()
+    }
+
+    /// Notes when the command was sent, in nanoseconds.
+    pub(super) fn note_begin(&self, now: u64) {
+        self.began.store(now, Relaxed);
+    }
+
+    /// Returns when the command was last sent while that was noted, in nanoseconds.
+    pub(super) fn began(&self) -> u64 {
+        self.began.load(Relaxed)
     }
 
     /// Notes that the current use was logged for its age.

@@ -13,6 +13,7 @@ use super::{
         RequestQueue,
         Sent, //
     },
+    traces::facts_of, //
 };
 use crate::{
     kernel_glue::{
@@ -40,6 +41,11 @@ use crate::{
         CmndList,
         HostStatus,
         Sense, //
+    },
+    trace_glue::{
+        self,
+        CommandFacts,
+        EndFacts, //
     },
     virtio_glue::{
         Handler,
@@ -143,11 +149,36 @@ impl RequestQueue {
     fn finish(&self, command: OwnedCmnd, rcu: RcuSection<'_>) {
         let header = command.response().copy(0).unwrap_or(ResponseHeader::PRESET);
 
+        trace_glue::complete_command(|| self.end_of(&command, header));
         if ResponseHeader::is_success(&header) {
             command.complete_within(rcu, HostStatus::Ok, SAM_STAT_GOOD);
         } else {
             self.finish_with(command, header);
         }
+    }
+
+    /// Notes that the device has used a command, and returns what a tracepoint tells of it.
+    #[cold]
+    #[inline(never)]
+    fn end_of(
+        &self,
+        command: &OwnedCmnd,
+        header: [u8; ResponseHeader::SIZE],
+    ) -> (CommandFacts<'_>, EndFacts) {
+        self.shared().latencies().end(command, command.direction());
+
+        let header = ResponseHeader::decode(self.shared().order(), header);
+
+        (
+            facts_of(self.shared(), command),
+            EndFacts {
+                used: true,
+                response: header.response,
+                status: header.status,
+                residual: header.residual,
+                sense_len: header.sense_len,
+            },
+        )
     }
 
     /// Completes a command with a result other than full success.
@@ -240,6 +271,7 @@ impl RequestQueue {
     #[cold]
     fn complain(&self, command: &OwnedCmnd, response: u8) {
         self.shared().counters().bad_responses.count();
+        trace_glue::violate(|| (self.shared().dev().name(), "response"));
         if self.shared().may_complain() {
             dev_warn!(
                 self.shared().dev(),
@@ -305,6 +337,7 @@ impl Handler for RequestQueue {
         };
 
         command.private().set_on_ring(false);
+        trace_glue::complete_command(|| (facts_of(self.shared(), &command), EndFacts::default()));
         command.complete(status, 0);
     }
 }

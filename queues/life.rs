@@ -16,9 +16,13 @@ use crate::{
         State,
         Step, //
     },
+    trace_glue,
+    virtio_glue::Device, //
 };
 use kernel::{
+    device,
     prelude::*,
+    sync::aref::ARef,
     time::{
         delay::fsleep,
         Delta, //
@@ -39,13 +43,15 @@ struct Inner {
 /// The life of a device.
 #[pin_data]
 pub struct Life {
+    /// The device, for tracepoints.
+    device: Option<ARef<Device>>,
     #[pin]
     inner: Locked<Inner>,
 }
 
 impl Life {
-    /// Makes the life of a device that is being probed.
-    pub fn new() -> impl PinInit<Self> {
+    /// Makes the life of a device that is being probed; or of none, for tests.
+    pub fn new(device: Option<ARef<Device>>) -> impl PinInit<Self> {
         let inner = Inner {
             state: State::Down(Cause::Probe),
             leaving: false,
@@ -53,6 +59,7 @@ impl Life {
         };
 
         pin_init!(Self {
+            device,
             inner <- new_locked!(inner, c"Life::inner"),
         })
     }
@@ -74,6 +81,13 @@ impl Life {
                 inner.resets = inner.resets.wrapping_add(1);
             }
             inner.state = state;
+            if let Some(device) = self.device.as_deref() {
+                trace_glue::change_state(|| {
+                    let device: &device::Device = device.as_ref();
+
+                    (device.name(), state.name())
+                });
+            }
         }
         answer
     }

@@ -28,6 +28,7 @@ mod execute;
 mod finish;
 mod flight;
 mod history;
+mod latencies;
 mod life;
 mod notifications;
 mod own_command;
@@ -36,6 +37,7 @@ mod request;
 mod request_queues;
 mod sender;
 mod shared_state;
+mod traces;
 mod unanswered;
 
 pub(crate) use self::{
@@ -48,9 +50,10 @@ pub(crate) use self::{
     },
     counters::Counter,
     report::{
-        CommandReport,
-        QueueReport, //
-    }, //
+        CommandLine,
+        QueueLine, //
+    },
+    traces::facts_of, //
 };
 
 pub use self::{
@@ -62,6 +65,7 @@ pub use self::{
     control::ControlQueue,
     execute::Bounds,
     history::History,
+    latencies::Latencies,
     own_command::{
         Answer,
         ExecuteResult,

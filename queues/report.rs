@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The request queues of a device and its commands in flight, in debugfs.
+//! The request queues of a device and its commands in flight, in debugfs and in the log.
 //!
 //! Each line is about one object: pairs of a name and a value, separated by spaces. Names do not
 //! change, and new ones come at the end of a line.
@@ -47,9 +47,9 @@ impl Show for Host {
 }
 
 /// A request queue of a number, as in debugfs, for a log line.
-pub(crate) struct QueueReport<'a>(pub(crate) &'a RequestQueues, pub(crate) usize);
+pub(crate) struct QueueLine<'a>(pub(crate) &'a RequestQueues, pub(crate) usize);
 
-impl fmt::Display for QueueReport<'_> {
+impl fmt::Display for QueueLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(queues, number) = *self;
 
@@ -60,9 +60,9 @@ impl fmt::Display for QueueReport<'_> {
 }
 
 /// A command, as in debugfs, for a log line.
-pub(crate) struct CommandReport<'a>(pub(crate) &'a Cmnd);
+pub(crate) struct CommandLine<'a>(pub(crate) &'a Cmnd);
 
-impl fmt::Display for CommandReport<'_> {
+impl fmt::Display for CommandLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         pairs_of_command(self.0, &mut Pairs::new(f)).stop()
     }

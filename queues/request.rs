@@ -7,9 +7,13 @@ use super::{
         describe,
         protection_of, //
     },
-    command_state::OwnedCmnd,
+    command_state::{
+        Cmnd,
+        OwnedCmnd, //
+    },
     own_command::OwnCommand,
-    shared_state::SharedState, //
+    shared_state::SharedState,
+    traces::facts_of, //
 };
 use crate::{
     kernel_glue::{
@@ -28,6 +32,10 @@ use crate::{
     scsi_glue::{
         DataDirection,
         HostStatus, //
+    },
+    trace_glue::{
+        self,
+        CommandFacts, //
     },
     virtio_glue::{
         new_virtqueue,
@@ -163,6 +171,7 @@ impl RequestQueue {
             CommandRequest::write(room, self.shared.order(), lun, tag, protection, cdb)
         });
         command.response_mut().preset(ResponseHeader::PRESET);
+        trace_glue::queue_command(|| self.begin(&command));
 
         let is_last = command.is_last();
         let mut ring = self.ring.lock();
@@ -189,6 +198,15 @@ impl RequestQueue {
             // Not reachable: what was to be added is returned.
             Err((Either::Second(_), _)) => Ok(()),
         }
+    }
+
+    /// Notes that a command is about to be put on the ring, and returns what a tracepoint tells of
+    /// it.
+    #[cold]
+    #[inline(never)]
+    fn begin(&self, command: &Cmnd) -> CommandFacts<'_> {
+        self.shared.latencies().begin(command);
+        facts_of(&self.shared, command)
     }
 
     /// Adds one of the driver's own commands to the ring. The device is notified of it by

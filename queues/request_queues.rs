@@ -13,6 +13,7 @@ use super::{
         Traffic, //
     },
     shared_state::SharedState,
+    traces::facts_of,
     unanswered::UnansweredCommands, //
 };
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
         Busy,
         HostStatus, //
     },
+    trace_glue,
     virtio_glue::AddError, //
 };
 use kernel::{
@@ -266,6 +268,7 @@ impl RequestQueues {
             }
         };
 
+        trace_glue::requeue_command(|| facts_of(&self.shared, &command));
         self.unsent.fetch_add(1, Relaxed);
         Err(busy(command))
     }

@@ -6,6 +6,7 @@ use super::{
     attentions::Attentions,
     counters::Counters,
     history::History,
+    latencies::Latencies,
     life::Life, //
 };
 use crate::{
@@ -35,6 +36,7 @@ pub struct SharedState {
     life: Life,
     counters: Counters,
     history: Arc<History>,
+    latencies: Arc<Latencies>,
     #[pin]
     attentions: Attentions,
     /// Limits the log lines that the device can cause.
@@ -61,15 +63,18 @@ impl SharedState {
             ByteOrder::Big
         };
 
+        let life = Life::new(Some(dev.into()));
         let history = History::new()?;
+        let latencies = Arc::pin_init(Latencies::new(), GFP_KERNEL)?;
 
         Arc::pin_init(
             pin_init!(Self {
                 dev: dev.into(),
                 order,
-                life <- Life::new(),
+                life <- life,
                 counters: Counters::default(),
                 history,
+                latencies,
                 attentions <- Attentions::new(),
                 complaints <- RateLimit::new(),
                 healing <- WorkSlot::new(),
@@ -107,6 +112,12 @@ impl SharedState {
     /// Returns the last steps of recovery.
     pub fn history(&self) -> &Arc<History> {
         &self.history
+    }
+
+    /// Returns the times of commands.
+    #[inline]
+    pub fn latencies(&self) -> &Arc<Latencies> {
+        &self.latencies
     }
 
     /// Returns the recent unit attentions of the logical units.

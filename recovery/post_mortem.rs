@@ -11,9 +11,9 @@ use crate::{
     },
     queues::{
         Cmnd,
-        CommandReport,
+        CommandLine,
         Host,
-        QueueReport, //
+        QueueLine, //
     },
 };
 use kernel::{
@@ -28,7 +28,8 @@ impl Recovery {
     /// Process context.
     pub(super) fn look_at_ages(&self, host: &Host) {
         let (report, panic) = (self.policy().report(), self.policy().panic());
-        let reaches = |age: Jiffies, bound: Option<Jiffies>| bound.is_some_and(|bound| age >= bound);
+        let reaches =
+            |age: Jiffies, bound: Option<Jiffies>| bound.is_some_and(|bound| age >= bound);
 
         if report.is_none() && panic.is_none() {
             return;
@@ -70,12 +71,12 @@ impl Recovery {
         dev_warn!(
             self.shared().dev(),
             "a command is old: {}\n",
-            CommandReport(command)
+            CommandLine(command)
         );
         dev_warn!(
             self.shared().dev(),
             "its request queue: {}\n",
-            QueueReport(self.queues(), queue)
+            QueueLine(self.queues(), queue)
         );
     }
 }

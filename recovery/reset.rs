@@ -9,6 +9,7 @@ use crate::{
         State, //
     },
     queues::SharedState,
+    trace_glue,
     virtio_glue::{
         ResetError,
         Resetter,
@@ -196,6 +197,9 @@ impl Task for Healing {
         }
 
         shared.counters().failures.count();
+        if self.0.virtqueues.is_any_broken() {
+            trace_glue::violate(|| (shared.dev().name(), "virtqueue"));
+        }
         if shared.may_complain() {
             dev_warn!(shared.dev(), "the device does not work: resetting it\n");
         }

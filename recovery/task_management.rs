@@ -3,12 +3,19 @@
 //! Task management functions: sent, counted and logged.
 
 use super::ladder::Recovery;
-use crate::protocol::{
-    address::Address,
-    control::TaskManagement,
-    response::{
+use crate::{
+    protocol::{
+        address::Address,
+        control::TaskManagement,
+        response::{
+            self,
+            QueryAnswer, //
+        }, //
+    },
+    trace_glue::{
         self,
-        QueryAnswer, //
+        FunctionFacts,
+        UnitFacts, //
     }, //
 };
 use kernel::{
@@ -101,7 +108,19 @@ impl Recovery {
             return Reply::NotSent;
         };
 
+        let facts = || FunctionFacts {
+            device: self.shared().dev().name(),
+            unit: UnitFacts {
+                target: address.target.into(),
+                lun: address.lun,
+            },
+            function: function.key(),
+            tag,
+        };
+
         self.shared().counters().of(function).sent.count();
+        trace_glue::send_function(facts);
+
         let result = self
             .control()
             .execute(function, lun, tag, self.policy().step());
@@ -117,9 +136,12 @@ impl Recovery {
             Err(_) => Reply::NotSent,
         };
 
+        let outcome = reply.outcome_of(function);
+
+        trace_glue::answer_function(|| (facts(), outcome));
         self.shared()
             .history()
-            .add(Some(address), function.key(), reply.outcome_of(function));
+            .add(Some(address), function.key(), outcome);
         reply
     }
 

@@ -6,11 +6,13 @@ use super::ladder::Recovery;
 use crate::{
     queues::{
         address_of,
+        facts_of,
         Cmnd,
         Counter,
         Stage, //
     },
-    scsi_glue::TimeoutAction, //
+    scsi_glue::TimeoutAction,
+    trace_glue, //
 };
 use kernel::prelude::*;
 
@@ -25,6 +27,7 @@ impl Recovery {
         let state = command.private();
 
         counters.timeouts.count();
+        trace_glue::time_out_command(|| facts_of(self.shared(), command));
         if !self.queues().holds(command) {
             // It is being completed, which the midlayer will see.
             return TimeoutAction::ResetTimer;

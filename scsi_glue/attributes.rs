@@ -6,20 +6,17 @@
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
 use super::{
+    attribute_groups::AttributePointer,
     bindings,
     driver::Driver,
     host_data::driver_of, //
 };
 use core::{
     cell::UnsafeCell,
-    marker::PhantomData,
-    ptr, //
+    marker::PhantomData, //
 };
 use kernel::{
-    bindings::{
-        attribute,
-        device, //
-    },
+    bindings::device,
     container_of,
     ffi::c_char,
     fmt,
@@ -39,18 +36,6 @@ pub struct HostAttribute<T> {
 
 // SAFETY: C uses the attribute with its own locks. The number does not change.
 unsafe impl<T> Sync for HostAttribute<T> {}
-
-/// A pointer to an attribute of the hosts of `T`, or null: an element of a list of attributes of C.
-#[repr(transparent)]
-pub struct AttributePointer<T>(*mut attribute, PhantomData<fn() -> T>);
-
-// SAFETY: It points to a static [`HostAttribute`], which is `Sync`.
-unsafe impl<T> Sync for AttributePointer<T> {}
-
-impl<T> AttributePointer<T> {
-    /// Ends a list.
-    pub const END: Self = Self(ptr::null_mut(), PhantomData);
-}
 
 impl<T: Driver> HostAttribute<T> {
     /// Makes an attribute.
@@ -73,7 +58,7 @@ impl<T: Driver> HostAttribute<T> {
     /// Returns a pointer to it for the list of a group.
     pub const fn pointer(&'static self) -> AttributePointer<T> {
         // By its attribute the C structure begins.
-        AttributePointer(self.c.get().cast(), PhantomData)
+        AttributePointer::to(self.c.get().cast())
     }
 
     /// Borrows the driver of a host, and returns the number of its attribute.
@@ -171,63 +156,18 @@ impl<T: Driver> fmt::Display for Shown<'_, T> {
     }
 }
 
-/// A group of attributes of the hosts of `T`: `struct attribute_group`.
-#[repr(transparent)]
-pub struct AttributeGroup<T>(
-    bindings::scsi_helper_attribute_group,
-    PhantomData<fn() -> T>,
-);
-
-// SAFETY: C only reads the group, which points to statics that are `Sync`.
-unsafe impl<T> Sync for AttributeGroup<T> {}
-
-impl<T> AttributeGroup<T> {
-    /// Makes a group of a list, whose last element is [`AttributePointer::END`].
-    pub const fn new(list: &'static [AttributePointer<T>]) -> Self {
-        assert!(
-            matches!(list.last(), Some(last) if last.0.is_null()),
-            "a list of attributes does not end"
-        );
-
-        let mut group: bindings::scsi_helper_attribute_group = pin_init::zeroed();
-
-        // A pointer is all that an `AttributePointer` is. C does not write the list.
-        group.attrs = list.as_ptr().cast_mut().cast();
-        Self(group, PhantomData)
-    }
-}
-
-/// The attributes of all hosts of `T`.
-pub struct HostAttributes<T> {
-    groups: [*const bindings::scsi_helper_attribute_group; 2],
-    _driver: PhantomData<fn() -> T>,
-}
-
-// SAFETY: C only reads the list of groups, which points to a static that is `Sync`.
-unsafe impl<T> Sync for HostAttributes<T> {}
-
-impl<T> HostAttributes<T> {
-    /// Makes the attributes of one group.
-    pub const fn new(group: &'static AttributeGroup<T>) -> Self {
-        Self {
-            groups: [&raw const group.0, ptr::null()],
-            _driver: PhantomData,
-        }
-    }
-
-    /// Returns the list of groups for C, which is valid for ever.
-    pub(super) fn as_raw(&'static self) -> *const *const kernel::bindings::attribute_group {
-        // The helper structure has the layout of the C one: see `helpers.c`.
-        self.groups.as_ptr().cast()
-    }
-}
-
 /// Declares the attributes of the hosts of a driver: the name of each, and the number by which
 /// [`Driver::show_attribute`] and [`Driver::store_attribute`] know it.
 macro_rules! host_attributes {
-    ($visibility:vis static $name:ident: $driver:ty = [$($text:literal => $number:expr),* $(,)?]) => {
+    (
+        $visibility:vis static $name:ident: $driver:ty = [
+            $($text:literal => $number:expr),* $(,)?
+        ]
+    ) => {
         $visibility static $name: $crate::scsi_glue::HostAttributes<$driver> = {
-            use $crate::scsi_glue::{AttributeGroup, AttributePointer, HostAttribute, HostAttributes};
+            use $crate::scsi_glue::{
+                AttributeGroup, AttributePointer, HostAttribute, HostAttributes,
+            };
 
             static LIST: &[AttributePointer<$driver>] = &[
                 $({

@@ -18,6 +18,14 @@ pub struct CdbCopy {
 }
 
 impl CdbCopy {
+    /// Returns the bytes with zeroes after them, and their number.
+    pub fn padded(&self) -> ([u8; 32], u8) {
+        // The midlayer writes zeroes after the CDB.
+        //
+        // CAST: The length is that of a C field of 16 bits, and 32 at the most after `min`.
+        (self.bytes, self.len.min(32) as u8)
+    }
+
     /// Returns the bytes.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&self.bytes)
@@ -41,6 +49,12 @@ impl<D: CommandData> Cmnd<D> {
             bytes,
             len: len.into(),
         }
+    }
+
+    /// Returns the kernel's number of its host.
+    pub fn host_number(&self) -> u32 {
+        // SAFETY: By the type invariant the command is valid, so its device and its host are.
+        unsafe { (*(*(*self.as_raw()).device).host).host_no }
     }
 
     /// Returns how long ago the midlayer began with it, in jiffies, with all retries.

@@ -15,7 +15,7 @@
 //! C header: [`include/scsi/scsi_host.h`](srctree/include/scsi/scsi_host.h)
 
 use super::{
-    attributes::HostAttributes,
+    attribute_groups::HostAttributes,
     cmnd::Cmnd,
     device::Device,
     owned_cmnd::OwnedCmnd,

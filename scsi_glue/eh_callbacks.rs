@@ -203,9 +203,10 @@ impl<T: Driver> Template<T> {
     ) -> c_int {
         // The host is all that there is: it has no firmware.
         //
-        // CAST: The constants are small and positive.
+        // CAST: The constants are small and positive. The kernel crate of 7.2 does not have this
+        // error.
         if kind != bindings::SCSI_ADAPTER_RESET as c_int {
-            return EOPNOTSUPP.to_errno();
+            return -(kernel::bindings::EOPNOTSUPP as c_int);
         }
 
         // SAFETY: The host is one of `T`, and its `Host` is there.

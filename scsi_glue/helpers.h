@@ -18,8 +18,8 @@
 struct scsi_helper_attribute {
 	struct attribute attr;
 	ssize_t (*show)(struct device *dev, struct scsi_helper_attribute *attr, char *buf);
-	ssize_t (*store)(struct device *dev, struct scsi_helper_attribute *attr,
-			 const char *buf, size_t count);
+	ssize_t (*store)(struct device *dev, struct scsi_helper_attribute *attr, const char *buf,
+			 size_t count);
 };
 
 struct scsi_helper_attribute_group {

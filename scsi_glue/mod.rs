@@ -52,6 +52,7 @@
 //! [`include/scsi/scsi_cmnd.h`](srctree/include/scsi/scsi_cmnd.h),
 //! [`include/scsi/scsi_device.h`](srctree/include/scsi/scsi_device.h)
 
+mod attribute_groups;
 mod attributes;
 mod bindings;
 mod callbacks;
@@ -75,12 +76,12 @@ mod template;
 
 pub(crate) use self::attributes::host_attributes;
 pub use self::{
-    attributes::{
+    attribute_groups::{
         AttributeGroup,
         AttributePointer,
-        HostAttribute,
         HostAttributes, //
     },
+    attributes::HostAttribute,
     cmnd::Cmnd,
     cmnd_data::DataDirection,
     device::{

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Compares the documents with the sources: parameters, counters, reports, messages of the log, and links.
+"""Compares the documents with the sources: parameters, counters, reports, tracepoints, messages, and links.
 
 Behind `make lint`. Prints each difference, and fails if there is one.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 OPERATIONS = "docs/operations.md"
+INSIDE = "docs/seeing-inside.md"
+DOCUMENTS = f"{OPERATIONS} and {INSIDE}"
 # In a message of the documents: numbers, addresses, words that differ.
 PLACEHOLDER = re.compile(r"\b[NTL]\b|\.\.\.")
 # Of a message, this much at least has to be literal.
@@ -25,9 +27,14 @@ def tracked(*patterns: str) -> list[Path]:
     return [REPO / name for name in names if (REPO / name).is_file()]
 
 
+def for_operators() -> str:
+    """Both documents for operators."""
+    return "".join((REPO / document).read_text() for document in (OPERATIONS, INSIDE))
+
+
 def rows(section: str) -> Iterator[str]:
     """The first cells of the tables of a section, without their heads."""
-    text = (REPO / OPERATIONS).read_text()
+    text = for_operators()
     body = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
     for line in body[1].splitlines() if body else ():
         if line.startswith("| `"):
@@ -36,9 +43,9 @@ def rows(section: str) -> Iterator[str]:
 
 def differences(what: str, documented: set[str], real: set[str]) -> Iterator[str]:
     for name in sorted(real - documented):
-        yield f"{OPERATIONS} does not have the {what} {name}"
+        yield f"{DOCUMENTS} do not have the {what} {name}"
     for name in sorted(documented - real):
-        yield f"{OPERATIONS} has the {what} {name}, which the driver does not have"
+        yield f"{DOCUMENTS} have the {what} {name}, which the driver does not have"
 
 
 def parameters() -> Iterator[str]:
@@ -69,14 +76,21 @@ def reports() -> Iterator[str]:
     for call in re.findall(r"\.add\(((?:[^()]|\([^()]*\))*)\)", steps):
         real |= set(re.findall(r'"(\w+)"', call))
     documented = {name for row in rows("Reports") for name in re.findall(r"`(\w+)`", row)}
-    text = (REPO / OPERATIONS).read_text()
+    text = for_operators()
     for name in sorted(real):
         if f"`{name}`" not in text:
-            yield f"{OPERATIONS} does not have the name {name} of a report"
+            yield f"{INSIDE} does not have the name {name} of a report"
     sources = "\n".join(path.read_text() for path in tracked("*.rs"))
     for name in sorted(documented):
         if not re.search(rf"\b{name}\b", sources):
-            yield f"{OPERATIONS} has the name {name}, which no report has"
+            yield f"{INSIDE} has the name {name}, which no report has"
+
+
+def tracepoints() -> Iterator[str]:
+    header = (REPO / "trace_glue/trace.h").read_text()
+    real = set(re.findall(r"^(?:TRACE_EVENT\(|DEFINE_EVENT\(\w+, )(\w+),", header, re.M))
+    documented = {name for row in rows("Tracepoints") for name in re.findall(r"`(\w+)`", row)}
+    yield from differences("tracepoint", documented, real)
 
 
 def messages(sources: str) -> Iterator[str]:
@@ -102,7 +116,7 @@ def links() -> Iterator[str]:
 def main() -> None:
     driver = [path for path in tracked("*.rs") if not path.is_relative_to(REPO / "tools")]
     sources = "\n".join(path.read_text() for path in driver)
-    found = [*parameters(), *counters(sources), *reports(), *messages(sources), *links()]
+    found = [*parameters(), *counters(sources), *reports(), *tracepoints(), *messages(sources), *links()]
     for line in found:
         print(f"  {line}", file=sys.stderr)
     sys.exit(bool(found))

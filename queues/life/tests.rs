@@ -22,7 +22,7 @@ const STATES: [State; 7] = [
 
 /// Returns a life in a state, which it has come to by steps.
 fn life_in(state: State) -> Result<Arc<Life>> {
-    let life = Arc::pin_init(Life::new(), GFP_KERNEL)?;
+    let life = Arc::pin_init(Life::new(None), GFP_KERNEL)?;
 
     match state {
         State::Live => drop(life.take(Step::BringUp)),

@@ -135,7 +135,7 @@ def test_a_host_has_the_settings_of_the_module_until_it_has_its_own(bench: Bench
 @pytest.mark.parametrize("where", ["module", "host"])
 def test_what_is_wrong_is_refused_and_changes_nothing(bench: Bench, where: str) -> None:
     wrong = {
-        **{name: WRONG for name in DEFAULTS},
+        **dict.fromkeys(DEFAULTS, WRONG),
         "recovery_wait": ("2", *WRONG),
         "recovery_step": ("0", "3601", *WRONG),
     }
@@ -170,14 +170,19 @@ def test_waiting_without_limit_begins_and_ends_while_a_command_is_held(bench: Be
     bench.change("recovery_wait", 1)
     mark = bench.device.mark()
     job = bench.hold_a_read()
-    time.sleep(2.5 * TIMEOUT)
+
+    def time_outs() -> int:
+        return sysfs.counters(bench.guest, bench.name())["timeouts"]
+
+    before = time_outs()
+    bench.device.wait_for(lambda: time_outs() >= before + 3, 10 * TIMEOUT, "it does not time out")
     assert bench.functions(mark) == set()
-    assert sysfs.counters(bench.guest, bench.name())["timeouts"] >= 2
     bench.change("recovery_wait", 0)
     bench.wait_for_functions(mark, "query_task")
-    bench.change("recovery_patience", 1)
     bench.change("recovery_wait", 1)
-    time.sleep(1.5 * TIMEOUT)
+    bench.change("recovery_patience", 1)
+    before = time_outs()
+    bench.device.wait_for(lambda: time_outs() >= before + 2, 10 * TIMEOUT, "it does not time out")
     assert "abort_task" not in bench.functions(mark)
     bench.change("recovery_wait", "default")
     bench.wait_for_functions(mark, "query_task", "abort_task")
@@ -273,6 +278,8 @@ def test_an_old_command_has_the_kernel_panic(serve: Callable[..., TestDevice], b
     guest.agent_may_be_lost()
     bench.time_out_after(TIMEOUT)
     bench.read()
-    reason = r"Kernel panic - not syncing: virtio_scsi_rs virtio\d+: a command is [1-9] s old, and recovery_panic"
+    reason = (
+        r"Kernel panic - not syncing: virtio_scsi_rs virtio\d+: a command is [1-9] s old, and recovery_panic"
+    )
     device.wait_for(lambda: re.search(reason, guest.console_log), 30, "no panic")
     assert re.search(r"a command is old: target 0 lun 0 .* stage notified cdb 28", guest.console_log)

@@ -145,7 +145,7 @@ BREAKS: dict[str, tuple[str, str | tuple[str, str]]] = {
     "pictures": ("docs/house.dot", "// Something else.\n"),
     "documents, a parameter": ("docs/operations.md", ("| `queue_depth` |", "| `depth` |")),
     "documents, a parameter of the README": ("README.md", ("| `queue_depth` |", "| `depth` |")),
-    "documents, a counter": ("docs/operations.md", ("| `waiting` |", "| `waits` |")),
+    "documents, a counter": ("docs/seeing-inside.md", ("| `waiting` |", "| `waits` |")),
     "documents, a message": ("docs/operations.md", "| `nobody logs this` | nothing |\n"),
     "documents, a link": ("docs/glossary.md", "[nothing](nowhere.md)\n"),
 }

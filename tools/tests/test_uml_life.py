@@ -176,12 +176,23 @@ def test_events_without_end_do_not_keep_the_driver(bench: Bench) -> None:
         assert bench.unbind() < SOON
 
 
-def test_its_files_are_read_at_any_time(bench: Bench) -> None:
-    """While there is I/O, while the device is reset, and while it is unbound and bound."""
-    folder = "/sys/kernel/debug/virtio_scsi_rs"
-    reading = f"while ! test -e /tmp/enough; do cat {folder}/*/* >/tmp/said 2>&1; done"
+def test_its_files_are_read_and_written_at_any_time(bench: Bench) -> None:
+    """While there is I/O, while the device is reset, and while it is unbound and bound. So are its attributes
+    and tracepoints; a kernel without tracepoints does not take the latter."""
+    folder, tracing = "/sys/kernel/debug/virtio_scsi_rs", "/sys/kernel/tracing/events/virtio_scsi_rs/enable"
+    host = "/sys/class/scsi_host/host*"
+    reading = f"cat {folder}/*/* {host}/recovery_* >/tmp/said 2>&1"
+    # Of the names that the shell finds, some may be gone by then.
+    writing = "; ".join(
+        f"for f in {names}; do {{ echo 1 >$f; echo {after} >$f; }} 2>/dev/null; done"
+        for names, after in ((f"{host}/recovery_patience", "default"), (f"{host}/latency", 0), (tracing, 0))
+    )
     with bench.guest.misbehaving(), bound_again(bench):
-        readers = [bench.guest.spawn(reading) for _ in range(2)]
+        bench.guest.run("mkdir -p /sys/kernel/tracing; mount -t tracefs none /sys/kernel/tracing")
+        readers = [
+            bench.guest.spawn(f"while ! test -e /tmp/enough; do {command}; done")
+            for command in (reading, reading, writing)
+        ]
         with bench.io((0, 0), (0, 1), threads=8):
             for _ in range(3):
                 bench.guest.run(f"sg_reset -H -N {bench.node(kind='scsi_generic')}", SOON)

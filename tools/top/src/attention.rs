@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::view::View;
 
-/// Their names, as docs/operations.md has them.
+/// Their names, as docs/seeing-inside.md has them.
 pub const WORTH_AN_ALARM: [&str; 7] = [
     "waiting",
     "failures",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The report as JSON. docs/operations.md describes it.
+//! The report as JSON. docs/seeing-inside.md describes it.
 
 use serde::Serialize;
 
