@@ -94,8 +94,8 @@ module! {
 
 module_version!("0.1.0");
 
-/// The most seconds that a parameter can be: what 32 bits of milliseconds hold.
-const SECONDS_MAX: u32 = u32::MAX / 1000;
+/// The most seconds that a parameter can be: what `msecs_to_jiffies()` takes for a number.
+const SECONDS_MAX: u32 = i32::MAX as u32 / 1000;
 
 writable_parameter! {
     static RECOVERY_WAIT, "recovery_wait": 0 in 0..=1,

@@ -49,6 +49,11 @@ impl Stamp {
         Self(self.0.wrapping_sub(jiffies))
     }
 
+    /// Makes the point at which the counter had a value.
+    pub fn from_raw(counter: Jiffies) -> Self {
+        Self(counter)
+    }
+
     /// Returns the counter at this point, for an atomic.
     pub fn as_raw(self) -> Jiffies {
         self.0

@@ -7,24 +7,29 @@
 //!
 //! C header: [`include/linux/panic.h`](srctree/include/linux/panic.h)
 
+use core::fmt::Write;
 use kernel::{
     bindings,
     fmt,
     prelude::*,
-    str::CString, //
+    str::Formatter, //
 };
 
-/// Stops the kernel for good, and has it write a dump if it was set up for that: `panic()`.
+/// The longest reason, in bytes, with the zero at its end.
+const LENGTH: usize = 160;
+
+/// Stops the kernel for good, and has it write a dump if it was set up for that: `panic()`. Takes
+/// 159 bytes of the reason, and no memory: the kernel may wait for the very device to have some.
 ///
 /// Process context.
 #[cold]
 pub fn panic_for_dump(reason: fmt::Arguments<'_>) -> ! {
-    let text = CString::try_from_fmt(reason);
-    let text: &CStr = match &text {
-        Ok(text) => text,
-        Err(_) => c"a driver wants a dump",
-    };
+    let mut buffer = [0; LENGTH];
+    let (text, _) = buffer.split_at_mut(LENGTH - 1);
 
-    // SAFETY: The format takes a C string, which is one.
-    unsafe { bindings::panic(c"%s".as_char_ptr(), text.as_char_ptr()) }
+    // What does not fit is cut off.
+    let _ = Formatter::new(text).write_fmt(reason);
+
+    // SAFETY: The format takes a C string. There is a zero at the end of the buffer at the latest.
+    unsafe { bindings::panic(c"%s".as_char_ptr(), buffer.as_ptr()) }
 }

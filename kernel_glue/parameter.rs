@@ -110,7 +110,7 @@ impl Entry {
         let mut number = 0;
 
         // SAFETY: `value` is a C string, and `number` takes the result.
-        if let Err(error) = to_result(unsafe { bindings::kstrtouint(value, 0, &mut number) }) {
+        if let Err(error) = to_result(unsafe { bindings::kstrtouint(value, 10, &mut number) }) {
             return error.to_errno();
         }
 

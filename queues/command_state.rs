@@ -206,6 +206,12 @@ pub struct CommandState {
     strikes: Atomic<u32>,
     /// Since when the host has had nothing else in flight each time, in jiffies.
     alone_since: Atomic<u32>,
+    /// The generation that has timed out last, and when it did first, in jiffies.
+    timed_out: Atomic<u32>,
+    timed_out_since: Atomic<u32>,
+    /// The age that the command had when it was renewed, in jiffies, and when that was, in jiffies.
+    carried: Atomic<u32>,
+    renewed: Atomic<u32>,
     /// The generation that was last logged for its age.
     reported: Atomic<u32>,
     /// When it was last sent while times were recorded, in nanoseconds.
@@ -227,6 +233,10 @@ impl Default for CommandState {
             starved_since: Atomic::new(0),
             strikes: Atomic::new(0),
             alone_since: Atomic::new(0),
+            timed_out: Atomic::new(0),
+            timed_out_since: Atomic::new(0),
+            carried: Atomic::new(0),
+            renewed: Atomic::new(0),
             reported: Atomic::new(0),
             began: Atomic::new(0),
         }
@@ -332,9 +342,38 @@ impl CommandState {
         self.on_ring.load_once()
     }
 
-    /// Notes that the command has timed out after `timeout` jiffies.
+    /// Notes that the current use has timed out after `timeout` jiffies, unless that was noted.
     pub(crate) fn note_timeout(&self, timeout: Jiffies) {
-        store(&self.sent, Stamp::now().before(timeout));
+        let now = Stamp::now();
+
+        if self.timed_out.load(Relaxed) != self.generation() {
+            store(&self.sent, now.before(timeout));
+            store(&self.timed_out_since, now);
+            self.timed_out.store(self.generation(), Relaxed);
+        }
+    }
+
+    /// Returns how long ago the current use has timed out first, in jiffies, if it has.
+    pub(crate) fn overdue(&self) -> Option<Jiffies> {
+        (self.timed_out.load(Relaxed) == self.generation()).then(|| age(&self.timed_out_since))
+    }
+
+    /// Notes the age of a command whose time begins anew at `stamp`.
+    pub(super) fn carry(&self, age: Jiffies, stamp: Stamp) {
+        // CAST: The lower half is enough, as in `store`.
+        self.carried.store(age as u32, Relaxed);
+        store(&self.renewed, stamp);
+    }
+
+    /// Returns the age that a command had when its time began anew, in jiffies, if that was at
+    /// `stamp`. Another command has another stamp.
+    pub(super) fn carried(&self, stamp: Stamp) -> Jiffies {
+        // CAST: As in `store`; a `Jiffies` has 32 bits or more.
+        if self.renewed.load(Relaxed) == stamp.as_raw() as u32 {
+            self.carried.load(Relaxed) as Jiffies
+        } else {
+            0
+        }
     }
 
     /// Returns how long a command that has timed out has been in flight, in jiffies.

@@ -3,6 +3,7 @@
 //! The completion of a command that the device has used.
 
 use super::{
+    age::renew,
     command_state::{
         address_of,
         Cmnd,
@@ -39,6 +40,7 @@ use crate::{
     },
     scsi_glue::{
         CmndList,
+        DataDirection,
         HostStatus,
         Sense, //
     },
@@ -149,7 +151,7 @@ impl RequestQueue {
     fn finish(&self, command: OwnedCmnd, rcu: RcuSection<'_>) {
         let header = command.response().copy(0).unwrap_or(ResponseHeader::PRESET);
 
-        trace_glue::complete_command(|| self.end_of(&command, header));
+        trace_glue::complete_command(|| self.end_of(&command, command.direction(), header));
         if ResponseHeader::is_success(&header) {
             command.complete_within(rcu, HostStatus::Ok, SAM_STAT_GOOD);
         } else {
@@ -162,10 +164,11 @@ impl RequestQueue {
     #[inline(never)]
     fn end_of(
         &self,
-        command: &OwnedCmnd,
+        command: &Cmnd,
+        direction: DataDirection,
         header: [u8; ResponseHeader::SIZE],
     ) -> (CommandFacts<'_>, EndFacts) {
-        self.shared().latencies().end(command, command.direction());
+        self.shared().latencies().end(command, direction);
 
         let header = ResponseHeader::decode(self.shared().order(), header);
 
@@ -204,7 +207,7 @@ impl RequestQueue {
                 // It was waited for beyond its time-out, and a reset of the unit is no failure of
                 // the command: its time for retries starts anew.
                 if command.private().has_timed_out() {
-                    command.renew();
+                    renew(&mut command);
                 }
                 HostStatus::Reset
             }
@@ -332,7 +335,7 @@ impl Handler for RequestQueue {
             HostStatus::NoConnect
         } else {
             // The reset is no failure of the command: its time for retries starts anew.
-            command.renew();
+            renew(&mut command);
             HostStatus::Reset
         };
 

@@ -18,6 +18,7 @@
 //! (`life.rs`), its counters, the last steps of recovery (`history.rs`), and the recent unit
 //! attentions of its logical units. `report.rs` shows the queues and the commands in flight.
 
+mod age;
 mod attentions;
 mod command_memory;
 mod command_state;
@@ -41,6 +42,7 @@ mod traces;
 mod unanswered;
 
 pub(crate) use self::{
+    age::age_of,
     command_state::{
         address_of,
         Cmnd,

@@ -6,28 +6,34 @@
 //! change, and new ones come at the end of a line.
 
 use super::{
+    age::age_of,
     command_state::{
         Cmnd,
         Host, //
     },
     request::{
-        RequestQueue,
+        QueueReport,
         Traffic, //
     },
     request_queues::RequestQueues, //
 };
-use crate::kernel_glue::{
-    jiffies_to_msecs,
-    Pairs,
-    Show, //
+use crate::{
+    kernel_glue::{
+        jiffies_to_msecs,
+        Pairs,
+        Show, //
+    },
+    scsi_glue::CdbCopy, //
 };
 use kernel::fmt;
 
 impl Show for RequestQueues {
     /// Writes a line for each request queue.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, queue) in self.queues().iter().enumerate() {
-            pairs_of_queue(number, queue, &mut Pairs::new(f)).end()?;
+        for number in 0..self.queues().len() {
+            if let Some(line) = QueueLine::of(self, number) {
+                line.write(&mut Pairs::new(f)).end()?;
+            }
         }
         Ok(())
     }
@@ -39,79 +45,103 @@ impl Show for Host {
         let mut result = Ok(());
 
         self.any_in_flight(|command| {
-            result = pairs_of_command(command, &mut Pairs::new(f)).end();
+            result = CommandLine::of(command).write(&mut Pairs::new(f)).end();
             result.is_err()
         });
         result
     }
 }
 
-/// A request queue of a number, as in debugfs, for a log line.
-pub(crate) struct QueueLine<'a>(pub(crate) &'a RequestQueues, pub(crate) usize);
+/// What is known of a request queue at one time. A line of the log is formatted twice, and has to
+/// be the same each time.
+pub(crate) struct QueueLine {
+    number: usize,
+    is_polled: bool,
+    report: QueueReport,
+}
 
-impl fmt::Display for QueueLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(queues, number) = *self;
+impl QueueLine {
+    /// Looks at the request queue with a number, if there is one.
+    pub(crate) fn of(queues: &RequestQueues, number: usize) -> Option<Self> {
+        let queue = queues.queues().get(number)?;
 
-        queues.queues().get(number).map_or(Ok(()), |queue| {
-            pairs_of_queue(number, queue, &mut Pairs::new(f)).stop()
+        Some(Self {
+            number,
+            is_polled: queue.is_polled(),
+            report: queue.report(),
         })
     }
-}
 
-/// A command, as in debugfs, for a log line.
-pub(crate) struct CommandLine<'a>(pub(crate) &'a Cmnd);
+    fn write<'p, 'a, 'f>(&self, pairs: &'p mut Pairs<'a, 'f>) -> &'p mut Pairs<'a, 'f> {
+        let Traffic { in_flight, used } = self.report.traffic;
+        let kind = match self.is_polled {
+            true => "polled",
+            false => "interrupt",
+        };
 
-impl fmt::Display for CommandLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        pairs_of_command(self.0, &mut Pairs::new(f)).stop()
+        pairs
+            .number("queue", self.number as u64)
+            .word("kind", kind)
+            .number("size", self.report.size.into())
+            .number("sent", used.wrapping_add(in_flight))
+            .number("completed", used)
+            .number("in_flight", in_flight)
+            .word("ring", self.report.ring)
     }
 }
 
-/// Writes what a request queue has done.
-fn pairs_of_queue<'p, 'a, 'f>(
-    number: usize,
-    queue: &RequestQueue,
-    pairs: &'p mut Pairs<'a, 'f>,
-) -> &'p mut Pairs<'a, 'f> {
-    let report = queue.report();
-    let Traffic { in_flight, used } = report.traffic;
-    let kind = match queue.is_polled() {
-        true => "polled",
-        false => "interrupt",
-    };
-
-    pairs
-        .number("queue", number as u64)
-        .word("kind", kind)
-        .number("size", report.size.into())
-        .number("sent", used.wrapping_add(in_flight))
-        .number("completed", used)
-        .number("in_flight", in_flight)
-        .word("ring", report.ring)
+impl fmt::Display for QueueLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(&mut Pairs::new(f)).stop()
+    }
 }
 
-/// Writes what is known of a command. It may end meanwhile.
-fn pairs_of_command<'p, 'a, 'f>(
-    command: &Cmnd,
-    pairs: &'p mut Pairs<'a, 'f>,
-) -> &'p mut Pairs<'a, 'f> {
-    let state = command.private();
-    let unique_tag = command.unique_tag();
-    let place = match state.is_on_ring() {
-        true => "device",
-        false => "driver",
-    };
+/// What is known of a command at one time. It may end meanwhile.
+pub(crate) struct CommandLine {
+    numbers: [(&'static str, u64); 7],
+    place: &'static str,
+    stage: &'static str,
+    cdb: CdbCopy,
+}
 
-    pairs
-        .number("target", command.target().into())
-        .number("lun", command.lun())
-        .number("queue", (unique_tag >> 16).into())
-        .number("tag", (unique_tag & 0xffff).into())
-        .number("age_ms", jiffies_to_msecs(command.allocated_for()))
-        .number("timeout_ms", jiffies_to_msecs(command.timeout()))
-        .number("retries", command.retries().into())
-        .word("place", place)
-        .word("stage", state.stage().name())
-        .bytes("cdb", command.copy_cdb().bytes())
+impl CommandLine {
+    /// Looks at a command.
+    pub(crate) fn of(command: &Cmnd) -> Self {
+        let state = command.private();
+        let unique_tag = command.unique_tag();
+
+        Self {
+            numbers: [
+                ("target", command.target().into()),
+                ("lun", command.lun()),
+                ("queue", (unique_tag >> 16).into()),
+                ("tag", (unique_tag & 0xffff).into()),
+                ("age_ms", jiffies_to_msecs(age_of(command))),
+                ("timeout_ms", jiffies_to_msecs(command.timeout())),
+                ("retries", command.retries().into()),
+            ],
+            place: match state.is_on_ring() {
+                true => "device",
+                false => "driver",
+            },
+            stage: state.stage().name(),
+            cdb: command.copy_cdb(),
+        }
+    }
+
+    fn write<'p, 'a, 'f>(&self, pairs: &'p mut Pairs<'a, 'f>) -> &'p mut Pairs<'a, 'f> {
+        for (name, value) in self.numbers {
+            pairs.number(name, value);
+        }
+        pairs
+            .word("place", self.place)
+            .word("stage", self.stage)
+            .bytes("cdb", self.cdb.bytes())
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(&mut Pairs::new(f)).stop()
+    }
 }

@@ -16,11 +16,13 @@ use crate::{
     kernel_glue::{
         new_locked,
         Locked,
+        RateLimit,
         WorkSlot, //
     },
     protocol::{
         address::Address,
-        control::TaskManagement, //
+        control::TaskManagement,
+        states::State, //
     },
     queues::{
         address_of,
@@ -75,6 +77,9 @@ pub struct Recovery {
     renotified: Renotified,
     /// Whether the first lost interrupt or notification has been logged.
     loss_logged: Atomic<bool>,
+    /// Limits the log lines about old commands, of which there may be hundreds.
+    #[pin]
+    reports: RateLimit,
 }
 
 impl Recovery {
@@ -96,6 +101,7 @@ impl Recovery {
                 waiting <- new_locked!(UnitSet::EMPTY, c"Recovery::waiting"),
                 renotified: Renotified::new(),
                 loss_logged: Atomic::new(false),
+                reports <- RateLimit::new(),
             }),
             GFP_KERNEL,
         )
@@ -149,6 +155,11 @@ impl Recovery {
     /// Returns the commands of which the device was notified again.
     pub(super) fn renotified(&self) -> &Renotified {
         &self.renotified
+    }
+
+    /// Returns the limit of log lines about old commands.
+    pub(super) fn reports(&self) -> &RateLimit {
+        &self.reports
     }
 
     /// Returns whether no loss was logged before.
@@ -301,14 +312,23 @@ impl Recovery {
             self.strike(address, command);
         }
 
-        match self.reset_for_user() {
+        match self.reset.reset(self.shared().life().resets()) {
             Ok(()) => EhResult::Success,
             Err(_) => EhResult::Failed,
         }
     }
 
-    /// Resets the device because the user wants it.
+    /// Resets the device because the user has written an attribute. Fails with [`EBUSY`] if it is
+    /// being reset: the user does not take part in what gives up a device that does not come back.
+    ///
+    /// Process context.
     pub(crate) fn reset_for_user(&self) -> Result {
-        self.reset.reset(self.shared().life().resets())
+        let life = self.shared().life();
+
+        match life.state() {
+            State::Down(_) => Err(EBUSY),
+            State::Gone => Err(ENODEV),
+            State::Live | State::Waiting => self.reset.reset(life.resets()),
+        }
     }
 }

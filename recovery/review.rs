@@ -208,20 +208,32 @@ impl Review {
         advanced
     }
 
+    /// Returns how many commands the device has of which it was notified again.
+    fn held_notified(&self, host: &Host) -> i32 {
+        let mut count = 0;
+
+        self.for_each(host, |command| {
+            if command.private().stage() == Stage::Notified {
+                count += 1;
+            }
+        });
+        count
+    }
+
+    /// Counts none of the commands that return although the device was notified of them again: they
+    /// were waited for longer than the grace period.
+    fn forget_notified(&self, host: &Host) {
+        let renotified = self.recovery.renotified();
+
+        renotified.take_new();
+        renotified.take_back(|| self.held_notified(host));
+    }
+
     /// Gives the device a grace period for the commands of which it was notified again, and counts
     /// those that return.
     fn wait_for_notified(&self, host: &Host) {
         let renotified = self.recovery.renotified();
-        let held = || {
-            let mut count = 0;
-
-            self.for_each(host, |command| {
-                if command.private().stage() == Stage::Notified {
-                    count += 1;
-                }
-            });
-            count
-        };
+        let held = || self.held_notified(host);
 
         if renotified.take_new() {
             self.recovery
@@ -377,10 +389,14 @@ impl Task for Review {
     fn run(&self) -> Option<Jiffies> {
         let host = self.host.lock().clone()?;
 
-        self.recovery.look_at_ages(&host);
         if self.recovery.policy().waits() {
+            self.forget_notified(&host);
+
+            let waiting = self.update_waiting(&host) > 0;
+            let again = self.recovery.look_at_ages(&host) || waiting;
+
             // The next time-out reviews what has timed out already, if the user wants otherwise.
-            return (self.update_waiting(&host) > 0).then(|| msecs_to_jiffies(REVIEW_INTERVAL_MS));
+            return again.then(|| msecs_to_jiffies(REVIEW_INTERVAL_MS));
         }
         if !self.shared().life().is_leaving() {
             self.wait_for_notified(&host);
@@ -391,12 +407,13 @@ impl Task for Review {
 
         // More commands than a batch, or commands that have timed out meanwhile.
         let more = self.suspects(&host).iter().any(Option::is_some);
-        let waiting = self.update_waiting(&host);
+        let waiting = self.update_waiting(&host) > 0;
+        let again = self.recovery.look_at_ages(&host) || waiting;
 
         if more && !self.shared().life().is_leaving() {
             Some(msecs_to_jiffies(BATCH_INTERVAL_MS))
         } else {
-            (waiting > 0).then(|| msecs_to_jiffies(REVIEW_INTERVAL_MS))
+            again.then(|| msecs_to_jiffies(REVIEW_INTERVAL_MS))
         }
     }
 }

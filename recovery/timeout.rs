@@ -38,6 +38,7 @@ impl Recovery {
             self.note_loss("an interrupt", &counters.lost_interrupts);
             return TimeoutAction::Done;
         }
+        state.note_timeout(command.timeout());
         if self.policy().waits() {
             // It may be old enough to be logged.
             self.request_review();
@@ -54,7 +55,6 @@ impl Recovery {
                 TimeoutAction::ResetTimer
             }
             Stage::Sent => {
-                state.note_timeout(command.timeout());
                 if state.advance(Stage::Sent, Stage::Notified) {
                     self.shared().history().add(
                         address_of(command.device()),

@@ -57,8 +57,9 @@ impl<T: Driver> HostAttribute<T> {
 
     /// Returns a pointer to it for the list of a group.
     pub const fn pointer(&'static self) -> AttributePointer<T> {
-        // By its attribute the C structure begins.
-        AttributePointer::to(self.c.get().cast())
+        // By its attribute the C structure begins, by which the object does. The pointer is to the
+        // whole object, for `find`.
+        AttributePointer::to(core::ptr::from_ref(self).cast_mut().cast())
     }
 
     /// Borrows the driver of a host, and returns the number of its attribute.

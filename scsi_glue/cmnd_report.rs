@@ -57,12 +57,12 @@ impl<D: CommandData> Cmnd<D> {
         unsafe { (*(*(*self.as_raw()).device).host).host_no }
     }
 
-    /// Returns how long ago the midlayer began with it, in jiffies, with all retries.
-    pub fn allocated_for(&self) -> Jiffies {
+    /// Returns when the midlayer began with it, before all retries, or when it was renewed.
+    pub fn allocated_at(&self) -> Stamp {
         // SAFETY: By the type invariant the command is valid.
         let since = unsafe { (&raw const (*self.as_raw()).jiffies_at_alloc).read_volatile() };
 
         // CAST: A `Jiffies` is the C type of the field.
-        Stamp::now().as_raw().wrapping_sub(since as Jiffies)
+        Stamp::from_raw(since as Jiffies)
     }
 }

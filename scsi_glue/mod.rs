@@ -84,6 +84,7 @@ pub use self::{
     attributes::HostAttribute,
     cmnd::Cmnd,
     cmnd_data::DataDirection,
+    cmnd_report::CdbCopy,
     device::{
         AutopmGuard,
         Device,

@@ -181,33 +181,33 @@ macro_rules! tracepoint {
 tracepoint! {
     /// Tells of a command that is about to be put on a request queue.
     fn queue_command(facts: CommandFacts<'a>),
-    __tracepoint_queue_command, rust_do_trace_queue_command(&facts.for_c())
+    __tracepoint_virtio_scsi_queue_command, rust_do_trace_virtio_scsi_queue_command(&facts.for_c())
 }
 
 tracepoint! {
     /// Tells of a command that goes back to the midlayer, which sends it again.
     fn requeue_command(facts: CommandFacts<'a>),
-    __tracepoint_requeue_command, rust_do_trace_requeue_command(&facts.for_c())
+    __tracepoint_virtio_scsi_requeue_command, rust_do_trace_virtio_scsi_requeue_command(&facts.for_c())
 }
 
 tracepoint! {
     /// Tells of a command whose time is over.
     fn time_out_command(facts: CommandFacts<'a>),
-    __tracepoint_time_out_command, rust_do_trace_time_out_command(&facts.for_c())
+    __tracepoint_virtio_scsi_time_out_command, rust_do_trace_virtio_scsi_time_out_command(&facts.for_c())
 }
 
 tracepoint! {
     /// Tells of a command that has left its request queue.
     fn complete_command(facts: (CommandFacts<'a>, EndFacts)),
-    __tracepoint_complete_command,
-    rust_do_trace_complete_command(&facts.0.for_c(), &facts.1.for_c())
+    __tracepoint_virtio_scsi_complete_command,
+    rust_do_trace_virtio_scsi_complete_command(&facts.0.for_c(), &facts.1.for_c())
 }
 
 tracepoint! {
     /// Tells of a task management function that the device is sent.
     fn send_function(facts: FunctionFacts<'a>),
-    __tracepoint_send_function,
-    rust_do_trace_send_function(
+    __tracepoint_virtio_scsi_send_function,
+    rust_do_trace_virtio_scsi_send_function(
         facts.device.as_char_ptr(),
         &facts.unit.for_c(),
         &text(facts.function),
@@ -218,8 +218,8 @@ tracepoint! {
 tracepoint! {
     /// Tells of a task management function that was answered, or not in its time, and how.
     fn answer_function(facts: (FunctionFacts<'a>, &'static str)),
-    __tracepoint_answer_function,
-    rust_do_trace_answer_function(
+    __tracepoint_virtio_scsi_answer_function,
+    rust_do_trace_virtio_scsi_answer_function(
         facts.0.device.as_char_ptr(),
         &facts.0.unit.for_c(),
         &text(facts.0.function),
@@ -231,8 +231,8 @@ tracepoint! {
 tracepoint! {
     /// Tells of an event that the device has reported.
     fn receive_event(facts: EventFacts<'a>),
-    __tracepoint_receive_event,
-    rust_do_trace_receive_event(
+    __tracepoint_virtio_scsi_receive_event,
+    rust_do_trace_virtio_scsi_receive_event(
         facts.device.as_char_ptr(),
         &facts.unit.for_c(),
         &text(facts.event),
@@ -243,8 +243,8 @@ tracepoint! {
 tracepoint! {
     /// Tells of an event that was handled.
     fn handle_event(facts: EventFacts<'a>),
-    __tracepoint_handle_event,
-    rust_do_trace_handle_event(
+    __tracepoint_virtio_scsi_handle_event,
+    rust_do_trace_virtio_scsi_handle_event(
         facts.device.as_char_ptr(),
         &facts.unit.for_c(),
         &text(facts.event),
@@ -255,13 +255,13 @@ tracepoint! {
 tracepoint! {
     /// Tells of a device, by its name on the virtio bus, that has got into another state.
     fn change_state(facts: (&'a CStr, &'static str)),
-    __tracepoint_change_state,
-    rust_do_trace_change_state(facts.0.as_char_ptr(), &text(facts.1))
+    __tracepoint_virtio_scsi_change_state,
+    rust_do_trace_virtio_scsi_change_state(facts.0.as_char_ptr(), &text(facts.1))
 }
 
 tracepoint! {
     /// Tells of a device, by its name on the virtio bus, that has violated the protocol, and how.
     fn violate(facts: (&'a CStr, &'static str)),
-    __tracepoint_violate,
-    rust_do_trace_violate(facts.0.as_char_ptr(), &text(facts.1))
+    __tracepoint_virtio_scsi_violate,
+    rust_do_trace_virtio_scsi_violate(facts.0.as_char_ptr(), &text(facts.1))
 }

@@ -43,11 +43,11 @@ extern "C" fn probe_complete(
 fn probes() -> [(*mut tracepoint, *mut c_void); 2] {
     [
         (
-            &raw mut bindings::__tracepoint_queue_command,
+            &raw mut bindings::__tracepoint_virtio_scsi_queue_command,
             probe_queue as *mut c_void,
         ),
         (
-            &raw mut bindings::__tracepoint_complete_command,
+            &raw mut bindings::__tracepoint_virtio_scsi_complete_command,
             probe_complete as *mut c_void,
         ),
     ]
@@ -62,7 +62,10 @@ impl Recording {
         let [queue, complete] = probes();
 
         register(queue, &data)?;
-        register(complete, &data).inspect_err(|_| unregister(queue, &data))?;
+        register(complete, &data).inspect_err(|_| {
+            unregister(queue, &data);
+            synchronize();
+        })?;
 
         // INVARIANT: Both are registered.
         Ok(Self { data })
@@ -75,14 +78,16 @@ fn register((point, probe): (*mut tracepoint, *mut c_void), data: &KBox<u8>) -> 
     to_result(unsafe { tracepoint_probe_register(point, probe, address(data)) })
 }
 
-/// Unregisters a probe, and waits until it does not run any more.
+/// Unregisters a probe, which may still run for a moment.
 fn unregister((point, probe): (*mut tracepoint, *mut c_void), data: &KBox<u8>) {
-    // SAFETY: The probe is registered with these data. After the second call no CPU is in it, so
-    // the module may go.
-    unsafe {
-        tracepoint_probe_unregister(point, probe, address(data));
-        bindings::trace_helper_synchronize();
-    }
+    // SAFETY: The probe is registered with these data, which it does not use.
+    unsafe { tracepoint_probe_unregister(point, probe, address(data)) };
+}
+
+/// Waits until no probe that was unregistered runs any more, so that the module may go.
+fn synchronize() {
+    // SAFETY: The function only waits.
+    unsafe { bindings::trace_helper_synchronize() };
 }
 
 /// Returns the address of the data.
@@ -96,5 +101,6 @@ impl Drop for Recording {
         for each in probes() {
             unregister(each, &self.data);
         }
+        synchronize();
     }
 }

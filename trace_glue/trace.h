@@ -17,7 +17,7 @@
 /* clang-format takes these macros for calls of functions. */
 /* clang-format off */
 
-DECLARE_EVENT_CLASS(of_command,
+DECLARE_EVENT_CLASS(virtio_scsi_command,
 	TP_PROTO(const struct trace_helper_command *command),
 	TP_ARGS(command),
 	TP_STRUCT__entry(
@@ -47,25 +47,25 @@ DECLARE_EVENT_CLASS(of_command,
 );
 
 /* A command is about to be put on a request queue. */
-DEFINE_EVENT(of_command, queue_command,
+DEFINE_EVENT(virtio_scsi_command, virtio_scsi_queue_command,
 	TP_PROTO(const struct trace_helper_command *command),
 	TP_ARGS(command)
 );
 
 /* A command goes back to the midlayer, which sends it again. */
-DEFINE_EVENT(of_command, requeue_command,
+DEFINE_EVENT(virtio_scsi_command, virtio_scsi_requeue_command,
 	TP_PROTO(const struct trace_helper_command *command),
 	TP_ARGS(command)
 );
 
 /* The time of a command is over. */
-DEFINE_EVENT(of_command, time_out_command,
+DEFINE_EVENT(virtio_scsi_command, virtio_scsi_time_out_command,
 	TP_PROTO(const struct trace_helper_command *command),
 	TP_ARGS(command)
 );
 
 /* A command leaves its request queue, because the device has used it or was reset. */
-TRACE_EVENT(complete_command,
+TRACE_EVENT(virtio_scsi_complete_command,
 	TP_PROTO(const struct trace_helper_command *command, const struct trace_helper_end *end),
 	TP_ARGS(command, end),
 	TP_STRUCT__entry(
@@ -106,7 +106,7 @@ TRACE_EVENT(complete_command,
 );
 
 /* The device is sent a task management function. */
-TRACE_EVENT(send_function,
+TRACE_EVENT(virtio_scsi_send_function,
 	TP_PROTO(const char *device, const struct trace_helper_unit *unit,
 		 const struct trace_helper_text *function, u64 tag),
 	TP_ARGS(device, unit, function, tag),
@@ -129,7 +129,7 @@ TRACE_EVENT(send_function,
 );
 
 /* The device has answered a task management function, or has not in its time. */
-TRACE_EVENT(answer_function,
+TRACE_EVENT(virtio_scsi_answer_function,
 	TP_PROTO(const char *device, const struct trace_helper_unit *unit,
 		 const struct trace_helper_text *function,
 		 const struct trace_helper_text *outcome, u64 tag),
@@ -155,7 +155,7 @@ TRACE_EVENT(answer_function,
 		  __get_str(outcome), __entry->tag)
 );
 
-DECLARE_EVENT_CLASS(of_event,
+DECLARE_EVENT_CLASS(virtio_scsi_event,
 	TP_PROTO(const char *device, const struct trace_helper_unit *unit,
 		 const struct trace_helper_text *event, u32 detail),
 	TP_ARGS(device, unit, event, detail),
@@ -178,21 +178,21 @@ DECLARE_EVENT_CLASS(of_event,
 );
 
 /* The device has reported an event. */
-DEFINE_EVENT(of_event, receive_event,
+DEFINE_EVENT(virtio_scsi_event, virtio_scsi_receive_event,
 	TP_PROTO(const char *device, const struct trace_helper_unit *unit,
 		 const struct trace_helper_text *event, u32 detail),
 	TP_ARGS(device, unit, event, detail)
 );
 
 /* An event was handled. */
-DEFINE_EVENT(of_event, handle_event,
+DEFINE_EVENT(virtio_scsi_event, virtio_scsi_handle_event,
 	TP_PROTO(const char *device, const struct trace_helper_unit *unit,
 		 const struct trace_helper_text *event, u32 detail),
 	TP_ARGS(device, unit, event, detail)
 );
 
 /* A device has got into another state: a reset has begun or ended, or the device was given up. */
-TRACE_EVENT(change_state,
+TRACE_EVENT(virtio_scsi_change_state,
 	TP_PROTO(const char *device, const struct trace_helper_text *state),
 	TP_ARGS(device, state),
 	TP_STRUCT__entry(
@@ -207,7 +207,7 @@ TRACE_EVENT(change_state,
 );
 
 /* The device has violated the protocol. */
-TRACE_EVENT(violate,
+TRACE_EVENT(virtio_scsi_violate,
 	TP_PROTO(const char *device, const struct trace_helper_text *what),
 	TP_ARGS(device, what),
 	TP_STRUCT__entry(

@@ -32,7 +32,7 @@ DEFAULTS = {
     "recovery_panic": "0",
 }
 # What a number of seconds must not be.
-WRONG = ("", "-1", "1.5", "ten", "4294968", "4294967296", "3 4")
+WRONG = ("", "-1", "1.5", "ten", "2147484", "4294967296", "3 4", "0x3c")
 
 
 @dataclass

@@ -22,7 +22,7 @@ pytestmark = [
 
 TIMEOUT, STEP = 2, 1
 TRACEFS = "/sys/kernel/tracing"
-LINE = re.compile(r"^.*: (\w+): (device=.*)$", re.M)
+LINE = re.compile(r"^.*: virtio_scsi_(\w+): (device=.*)$", re.M)
 EVENTS = {
     *("queue_command", "requeue_command", "time_out_command", "complete_command"),
     *("send_function", "answer_function", "receive_event", "handle_event", "change_state", "violate"),
@@ -52,7 +52,7 @@ class Bench:
     @contextmanager
     def traced(self, *events: str) -> Iterator[list[Line]]:
         """Fills the list with what these tracepoints have told meanwhile, or all."""
-        which = " ".join(f"{TRACEFS}/events/virtio_scsi_rs/{event}/enable" for event in events)
+        which = " ".join(f"{TRACEFS}/events/virtio_scsi_rs/virtio_scsi_{event}/enable" for event in events)
         which = which or f"{TRACEFS}/events/virtio_scsi_rs/enable"
         lines: list[Line] = []
         self.guest.run(f"echo >{TRACEFS}/trace; for e in {which}; do echo 1 >$e; done", check=True)
@@ -92,7 +92,7 @@ def bench(shared: Bench) -> Iterator[Bench]:
 
 def test_all_tracepoints_are_there_and_tell_nothing_when_off(bench: Bench) -> None:
     found = bench.guest.out(f"ls -d {TRACEFS}/events/virtio_scsi_rs/*/ | xargs -n1 basename").split()
-    assert set(found) == EVENTS
+    assert set(found) == {f"virtio_scsi_{event}" for event in EVENTS}
     with bench.traced("violate") as lines:
         bench.guest.run(bench.read(), check=True)
     assert lines == []

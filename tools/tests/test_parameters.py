@@ -90,7 +90,7 @@ def test_queue_depth_is_an_upper_limit(guest: QemuGuest, parameters: str, depth:
         ("recovery_wait=2", "recovery_wait=2 is not from 0 to 1"),
         ("recovery_step=0", "recovery_step=0 is not from 1 to 3600"),
         ("recovery_step=3601", "recovery_step=3601 is not from 1 to 3600"),
-        ("recovery_patience=4294968", "recovery_patience=4294968 is not from 0 to 4294967"),
+        ("recovery_patience=2147484", "recovery_patience=2147484 is not from 0 to 2147483"),
         ("recovery_report=-1", "`-1' invalid for parameter `recovery_report'"),
         ("queue_depth=many", "`many' invalid for parameter `queue_depth'"),
         ("poll_queues=-1", "`-1' invalid for parameter `poll_queues'"),
