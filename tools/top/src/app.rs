@@ -7,6 +7,7 @@ use std::time::Instant;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::attention::Baseline;
+use crate::latency::Latencies;
 use crate::rates::Rates;
 use crate::source::Problem;
 use crate::text::{self, Line};
@@ -23,6 +24,7 @@ pub struct App {
     /// Why there was none.
     problem: Option<Problem>,
     rates: Rates,
+    latencies: Latencies,
     baseline: Baseline,
     /// The device that is shown. It may have gone.
     chosen: Option<String>,
@@ -38,6 +40,7 @@ impl App {
         match found {
             Ok(views) => {
                 self.rates.note(&views, at);
+                self.latencies.note(&views);
                 self.baseline.note(&views);
                 self.views = views;
                 self.problem = None;
@@ -45,6 +48,7 @@ impl App {
             // The module may be loaded again.
             Err(problem) => {
                 self.rates.note(&[], at);
+                self.latencies.note(&[]);
                 self.views.clear();
                 self.problem = Some(problem);
             }
@@ -114,7 +118,8 @@ impl App {
     pub fn lines(&self) -> Vec<Line> {
         let view = self.index().and_then(|index| self.views.get(index));
         view.map_or_else(Vec::new, |view| {
-            text::device(view, &self.rates, &self.baseline.alarms(view), ROOM)
+            let alarms = self.baseline.alarms(view);
+            text::device(view, &self.rates, &self.latencies, &alarms, ROOM)
         })
     }
 
@@ -229,6 +234,11 @@ mod tests {
     fn rates_and_growth_are_shown_after_the_second_look() {
         let tree = Tree::with_a_held_command();
         let (mut app, start) = (App::default(), Instant::now());
+        let latency = |count| {
+            let line = format!("direction none below_us 64 count {count}\n");
+            tree.report("virtio1", "latency", &line);
+        };
+        latency(9);
         app.note(Ok(tree.look()), start);
         assert!(!shown(&app).contains("commands/s"));
         tree.report(
@@ -237,13 +247,15 @@ mod tests {
             "queue 0 completed 1500\nqueue 1 completed 50\n",
         );
         tree.report("virtio1", "counters", "failures 2\n");
+        latency(12);
         app.note(Ok(tree.look()), start + Duration::from_secs(2));
         assert!(shown(&app).ends_with("250 commands/s"), "{}", shown(&app));
-        let failures = app
-            .lines()
-            .into_iter()
-            .find(|line| line.text.contains("failures"));
-        assert_eq!(failures.unwrap().text, "! failures 2 (+2 since start)");
+        let line = |words| {
+            let mut lines = app.lines().into_iter().map(|line| line.text);
+            lines.find(|text| text.contains(words)).unwrap()
+        };
+        assert_eq!(line("failures"), "! failures 2 (+2 since start)");
+        assert!(line("since last look").starts_with("  none       since last look  3 "));
     }
 
     #[test]
@@ -258,5 +270,7 @@ mod tests {
         assert_eq!(app.problem(), None);
         assert!(shown(&app).starts_with("virtio1"));
         assert!(!shown(&app).contains("commands/s"));
+        let mut lines = app.lines().into_iter();
+        assert!(!lines.any(|line| line.text.contains("since last look")));
     }
 }

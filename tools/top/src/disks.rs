@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The names of hosts and disks in sysfs.
+//! Hosts and disks in sysfs.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::source::names;
@@ -37,6 +38,17 @@ impl Host {
             .join("block");
         names(&unit).ok()?.into_iter().next()
     }
+
+    /// Whether the times of commands are recorded; [`None`] if the driver cannot do that.
+    pub fn recording(&self) -> Option<bool> {
+        let folder = self.folder.join("scsi_host");
+        let setting = folder.join(format!("host{}", self.number)).join("latency");
+        match fs::read_to_string(setting).ok()?.trim() {
+            "0" => Some(false),
+            "1" => Some(true),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -55,5 +67,17 @@ mod tests {
         assert_eq!(host.disk((2, 16640)).as_deref(), Some("sr0"));
         assert_eq!(host.disk((1, 1)), None);
         assert!(Host::find(tree.root(), "virtio2").is_none());
+    }
+
+    #[test]
+    fn a_host_tells_whether_it_records() {
+        let tree = Tree::default();
+        tree.disk("virtio1", 3, (0, 1), "sdb");
+        let recording = || Host::find(tree.root(), "virtio1").unwrap().recording();
+        assert_eq!(recording(), None);
+        for (setting, expected) in [("0\n", Some(false)), ("1\n", Some(true)), ("", None)] {
+            tree.recording("virtio1", 3, setting);
+            assert_eq!(recording(), expected);
+        }
     }
 }

@@ -21,6 +21,7 @@ struct Device<'a> {
     queues: &'a [Record],
     in_flight: Vec<Command<'a>>,
     recovery: Vec<Step<'a>>,
+    latency: &'a [Record],
 }
 
 #[derive(Serialize)]
@@ -73,6 +74,7 @@ pub fn write(views: &[View]) -> serde_json::Result<String> {
                 disk: step.disk.as_deref(),
             })
             .collect(),
+        latency: &view.device.latency,
     });
     let document = Document {
         devices: devices.collect(),
@@ -132,6 +134,13 @@ mod tests {
                 },
                 {"ago_ms": 400, "step": "bring_up", "outcome": "done"},
             ],
+            "latency": [
+                {"direction": "none", "below_us": 64, "count": 9},
+                {"direction": "read", "below_us": 128, "count": 5123},
+                {"direction": "read", "below_us": 256, "count": 40},
+                {"direction": "read", "below_us": 2_147_483_648_u32, "count": 1},
+                {"direction": "write", "below_us": 32768, "count": 9},
+            ],
         }]});
         assert_eq!(document, expected, "{text}");
     }
@@ -144,7 +153,7 @@ mod tests {
         let document: Value = serde_json::from_str(&write(&tree.look()).unwrap()).unwrap();
         let expected = json!({"devices": [{
             "name": "virtio0", "host": null, "state": {}, "counters": {}, "queues": [],
-            "in_flight": [], "recovery": [],
+            "in_flight": [], "recovery": [], "latency": [],
         }]});
         assert_eq!(document, expected);
     }

@@ -12,6 +12,7 @@ pub mod attention;
 pub mod cdb;
 pub mod disks;
 pub mod json;
+pub mod latency;
 pub mod prometheus;
 pub mod rates;
 pub mod report;
@@ -20,6 +21,7 @@ pub mod source;
 pub mod stuck;
 pub mod terminal;
 pub mod text;
+pub mod units;
 pub mod view;
 
 #[cfg(test)]

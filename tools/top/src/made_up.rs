@@ -54,6 +54,16 @@ impl Tree {
             "ago_ms 31500 target 0 lun 1 step time_out outcome notified_again\n\
              ago_ms 400 step bring_up outcome done\n",
         );
+        tree.recording("virtio1", 2, "1\n");
+        tree.report(
+            "virtio1",
+            "latency",
+            "direction none below_us 64 count 9\n\
+             direction read below_us 128 count 5123\n\
+             direction read below_us 256 count 40\n\
+             direction read below_us 2147483648 count 1\n\
+             direction write below_us 32768 count 9\n",
+        );
         tree
     }
 
@@ -96,5 +106,14 @@ impl Tree {
             "sys/bus/virtio/devices/{device}/host{host}/target{host}:0:{target}/\
              {host}:0:{target}:{lun}/block/{name}"
         ));
+    }
+
+    /// The setting of a host: whether it records latencies.
+    pub fn recording(&self, device: &str, host: u32, setting: &str) {
+        let host = format!("host{host}/scsi_host/host{host}");
+        self.file(
+            &format!("sys/bus/virtio/devices/{device}/{host}/latency"),
+            setting,
+        );
     }
 }

@@ -30,6 +30,8 @@ pub struct Device {
     pub in_flight: Vec<Record>,
     /// The file `recovery`: a step each.
     pub recovery: Vec<Record>,
+    /// The file `latency`: a range of times each. Older drivers have no such file.
+    pub latency: Vec<Record>,
 }
 
 /// Why nothing can be shown.
@@ -110,6 +112,7 @@ fn device(folder: &Path, name: &str) -> Result<Option<Device>, Problem> {
         state: Record::of_file(&read("state")?),
         counters: Record::of_file(&read("counters")?),
         recovery: Record::of_lines(&read("recovery")?),
+        latency: Record::of_lines(&read("latency")?),
     };
     Ok(found.then_some(device))
 }

@@ -3,8 +3,12 @@
 //! The report as lines of text, for a terminal and for `--once`.
 
 use crate::attention::{Alarm, Baseline};
+use crate::latency::Latencies;
 use crate::rates::Rates;
+use crate::units::time;
 use crate::view::View;
+
+mod latency;
 
 /// What a line is, which a terminal shows in its own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,18 +38,6 @@ impl Line {
             kind,
             text: text.into(),
         }
-    }
-}
-
-/// A time in a unit that suits it.
-pub fn time(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    match seconds {
-        0 => format!("{milliseconds} ms"),
-        1..120 => format!("{seconds}.{} s", milliseconds % 1000 / 100),
-        120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
-        7200..172_800 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{} d {} h", seconds / 86400, seconds / 3600 % 24),
     }
 }
 
@@ -184,7 +176,13 @@ fn recovery(view: &View) -> Vec<Line> {
 }
 
 /// The report of a device. Of the commands that are not stuck, `room` are shown.
-pub fn device(view: &View, rates: &Rates, alarms: &[Alarm], room: usize) -> Vec<Line> {
+pub fn device(
+    view: &View,
+    rates: &Rates,
+    latencies: &Latencies,
+    alarms: &[Alarm],
+    room: usize,
+) -> Vec<Line> {
     let mut lines = vec![Line::new(Kind::Title, title(view, rates))];
     let mut part = |heading: &str, part: Vec<Line>, some: bool| {
         lines.push(Line::new(Kind::Plain, ""));
@@ -199,6 +197,8 @@ pub fn device(view: &View, rates: &Rates, alarms: &[Alarm], room: usize) -> Vec<
     part("Commands in flight", commands(view, room), some);
     let some = !view.device.queues.is_empty();
     part("Request queues", queues(view, rates), some);
+    let latencies = latency::lines(view, latencies);
+    part(&latency::heading(view), latencies, true);
     let some = !view.steps.is_empty();
     part("Recovery, the last step first", recovery(view), some);
     lines
@@ -206,13 +206,13 @@ pub fn device(view: &View, rates: &Rates, alarms: &[Alarm], room: usize) -> Vec<
 
 /// The whole report, for `--once`.
 pub fn write(views: &[View]) -> String {
-    let (rates, baseline) = (Rates::default(), Baseline::default());
+    let (rates, latencies, baseline) = <(Rates, Latencies, Baseline)>::default();
     let mut text = String::new();
     for view in views {
         if !text.is_empty() {
             text.push('\n');
         }
-        for line in device(view, &rates, &baseline.alarms(view), usize::MAX) {
+        for line in device(view, &rates, &latencies, &baseline.alarms(view), usize::MAX) {
             text.push_str(&line.text);
             text.push('\n');
         }
@@ -241,7 +241,7 @@ mod tests {
             text.starts_with("virtio0   state -   resets -   in flight 0\n"),
             "{text}"
         );
-        assert_eq!(text.matches(": none\n").count(), 4, "{text}");
+        assert_eq!(text.matches(": none\n").count(), 5, "{text}");
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
         lines.extend((0..5).map(|age| line("held", age)));
         tree.report("virtio0", "in_flight", &lines);
         let views = tree.look();
-        let lines = device(&views[0], &Rates::default(), &[], 3);
+        let lines = device(&views[0], &Rates::default(), &Latencies::default(), &[], 3);
         let alarms = lines.iter().filter(|line| line.kind == Kind::Alarm);
         assert_eq!(alarms.count(), 5);
         let shown = lines
@@ -271,28 +271,11 @@ mod tests {
         let lines = "queue 0 ring works\nqueue 1 ring broken\nqueue 2 ring none\nqueue 3\n";
         tree.report("virtio0", "queues", lines);
         let views = tree.look();
-        let alarms: Vec<_> = device(&views[0], &Rates::default(), &[], 0)
+        let alarms: Vec<_> = device(&views[0], &Rates::default(), &Latencies::default(), &[], 0)
             .into_iter()
             .filter(|line| line.kind == Kind::Alarm)
             .map(|line| line.text.chars().take(3).collect::<String>())
             .collect();
         assert_eq!(alarms, ["! 1", "! 2"]);
-    }
-
-    #[test]
-    fn a_time_has_a_unit_that_suits_it() {
-        for (milliseconds, expected) in [
-            (0, "0 ms"),
-            (999, "999 ms"),
-            (1000, "1.0 s"),
-            (119_999, "119.9 s"),
-            (120_000, "2 min 0 s"),
-            (7_199_999, "119 min 59 s"),
-            (7_200_000, "2 h 0 min"),
-            (172_800_000, "2 d 0 h"),
-            (u64::MAX, "213503982334 d 14 h"),
-        ] {
-            assert_eq!(time(milliseconds), expected);
-        }
     }
 }

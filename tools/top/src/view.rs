@@ -56,6 +56,8 @@ pub struct View {
     pub device: Device,
     /// The number of its host.
     pub host: Option<u64>,
+    /// Whether that records latencies, if it can.
+    pub recording: Option<bool>,
     /// The commands in flight, the oldest first.
     pub commands: Vec<Command>,
     /// The steps of recovery, the oldest first.
@@ -84,6 +86,7 @@ impl View {
             .collect();
         Self {
             host: host.as_ref().map(|host| host.number),
+            recording: host.as_ref().and_then(Host::recording),
             commands,
             steps,
             device,
