@@ -8,6 +8,8 @@ use std::fmt::Write;
 use crate::attention::GAUGE;
 use crate::view::View;
 
+mod latency;
+
 /// The states that a device can be in.
 const STATES: [&str; 7] = [
     "live",
@@ -19,8 +21,8 @@ const STATES: [&str; 7] = [
     "gone",
 ];
 
-/// A sample: its labels, and its value.
-type Sample = (String, String);
+/// A sample: what follows the name of the metric, its labels, and its value.
+type Sample = (&'static str, String, String);
 
 /// All samples of a metric.
 struct Family {
@@ -41,11 +43,16 @@ impl Family {
     }
 
     fn add(&mut self, labels: &[(&str, &str)], value: impl ToString) {
+        self.add_part("", labels, value);
+    }
+
+    fn add_part(&mut self, part: &'static str, labels: &[(&str, &str)], value: impl ToString) {
         let labels: Vec<_> = labels
             .iter()
             .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
             .collect();
-        self.samples.push((labels.join(","), value.to_string()));
+        self.samples
+            .push((part, labels.join(","), value.to_string()));
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
@@ -55,8 +62,8 @@ impl Family {
         }
         writeln!(text, "# HELP {name} {}", self.help)?;
         writeln!(text, "# TYPE {name} {}", self.kind)?;
-        for (labels, value) in &self.samples {
-            writeln!(text, "{name}{{{labels}}} {value}")?;
+        for (part, labels, value) in &self.samples {
+            writeln!(text, "{name}{part}{{{labels}}} {value}")?;
         }
         Ok(())
     }
@@ -81,6 +88,7 @@ pub fn write(views: &[View]) -> Result<String, std::fmt::Error> {
     for family in families.iter().flatten() {
         family.write(&mut text)?;
     }
+    latency::of_devices(views).write(&mut text)?;
     Ok(text)
 }
 
