@@ -2,6 +2,7 @@
 """vscsi-top, the viewer of the driver: in a guest with a command that is stuck, and in a terminal."""
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from guest import sysfs, top
+from guest import Controller, Disk, sysfs, top
 from guest.device import TestDevice
 from support.boots import Boots
 from support.known_lines import MISBEHAVING
@@ -89,6 +90,38 @@ def test_a_command_that_the_device_keeps_is_shown_as_stuck(
     device("release", name="held")
     job.wait(20, check=True)
     assert look()["in_flight"] == []
+
+
+def test_latencies_are_shown_once_they_are_recorded(boot: Boots) -> None:
+    disk = Disk(0, 0)
+    guest = boot([Controller([disk])], smp=2, files=top.files())
+    attribute = f"/sys/class/scsi_host/host{guest.host()}/latency"
+    hint = f"Latency: not recorded; echo 1 >{attribute}"
+    assert hint in guest.out("vscsi-top --once").splitlines()
+    assert "virtio_scsi_rs_latency_seconds" not in guest.out("vscsi-top --prometheus")
+
+    guest.run(f"echo 1 >{attribute}", check=True)
+    read = f"dd if={guest.node(disk)} of=/dev/null bs=4k count=100 iflag=direct"
+    guest.run(read, check=True)
+    reads = [line for line in sysfs.report(guest, "latency") if line["direction"] == "read"]
+    (shown,) = json.loads(guest.out("vscsi-top --json"))["devices"]
+    assert [line for line in shown["latency"] if line["direction"] == "read"] == [
+        {"direction": "read", "below_us": int(line["below_us"]), "count": int(line["count"])}
+        for line in reads
+    ]
+    count = sum(int(line["count"]) for line in reads)
+    assert count >= 100
+    report = guest.out("vscsi-top --once")
+    assert hint not in report
+    assert re.search(rf"^  read +in all +{count} +< \d+ [mu]?s ", report, re.M), report
+    labels = f'device="{shown["name"]}",direction="read"'
+    metrics = guest.out("vscsi-top --prometheus").splitlines()
+    assert f'virtio_scsi_rs_latency_seconds_bucket{{{labels},le="+Inf"}} {count}' in metrics
+
+    job = guest.spawn(f"sleep 1; {read}")
+    guest.run(LIVE, check=True)
+    job.wait(20, check=True)
+    assert "since last look" in guest.out("cat /tmp/screen")
 
 
 HELD = (
