@@ -187,13 +187,15 @@ tracepoint! {
 tracepoint! {
     /// Tells of a command that goes back to the midlayer, which sends it again.
     fn requeue_command(facts: CommandFacts<'a>),
-    __tracepoint_virtio_scsi_requeue_command, rust_do_trace_virtio_scsi_requeue_command(&facts.for_c())
+    __tracepoint_virtio_scsi_requeue_command,
+    rust_do_trace_virtio_scsi_requeue_command(&facts.for_c())
 }
 
 tracepoint! {
     /// Tells of a command whose time is over.
     fn time_out_command(facts: CommandFacts<'a>),
-    __tracepoint_virtio_scsi_time_out_command, rust_do_trace_virtio_scsi_time_out_command(&facts.for_c())
+    __tracepoint_virtio_scsi_time_out_command,
+    rust_do_trace_virtio_scsi_time_out_command(&facts.for_c())
 }
 
 tracepoint! {
