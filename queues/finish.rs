@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     kernel_glue::{
+        now_ns,
         Either,
         RcuSection, //
     },
@@ -40,13 +41,11 @@ use crate::{
     },
     scsi_glue::{
         CmndList,
-        DataDirection,
         HostStatus,
         Sense, //
     },
     trace_glue::{
         self,
-        CommandFacts,
         EndFacts, //
     },
     virtio_glue::{
@@ -72,6 +71,12 @@ struct Emptied {
     is_settled: bool,
     /// Whether the ring is broken.
     is_broken: bool,
+}
+
+/// Returns the header of the response to a command. The device may go on to write it.
+#[inline]
+fn header_of(command: &OwnedCmnd) -> [u8; ResponseHeader::SIZE] {
+    command.response().copy(0).unwrap_or(ResponseHeader::PRESET)
 }
 
 impl RequestQueue {
@@ -131,7 +136,38 @@ impl RequestQueue {
     /// Completes commands, in the order in which the device has used them.
     #[inline]
     fn finish_all(&self, mut finished: CmndList<CommandPdu>, rcu: RcuSection<'_>) {
+        // Asked once for all: within the loop, the branch would cost each command registers.
+        if trace_glue::tells_of_completions() {
+            return self.finish_all_told(finished, rcu);
+        }
         while let Some(command) = finished.pop() {
+            self.finish(command, rcu);
+        }
+    }
+
+    /// Does the same, and has a tracepoint tell of each command.
+    #[cold]
+    #[inline(never)]
+    fn finish_all_told(&self, mut finished: CmndList<CommandPdu>, rcu: RcuSection<'_>) {
+        let now = now_ns();
+
+        while let Some(command) = finished.pop() {
+            let header = ResponseHeader::decode(self.shared().order(), header_of(&command));
+
+            self.shared()
+                .latencies()
+                .end(&command, command.direction(), now);
+            trace_glue::complete_command(|| {
+                let end = EndFacts {
+                    used: true,
+                    response: header.response,
+                    status: header.status,
+                    residual: header.residual,
+                    sense_len: header.sense_len,
+                };
+
+                (facts_of(self.shared(), &command), end)
+            });
             self.finish(command, rcu);
         }
     }
@@ -149,39 +185,13 @@ impl RequestQueue {
     /// Completes a command with the result in its response.
     #[inline]
     fn finish(&self, command: OwnedCmnd, rcu: RcuSection<'_>) {
-        let header = command.response().copy(0).unwrap_or(ResponseHeader::PRESET);
+        let header = header_of(&command);
 
-        trace_glue::complete_command(|| self.end_of(&command, command.direction(), header));
         if ResponseHeader::is_success(&header) {
             command.complete_within(rcu, HostStatus::Ok, SAM_STAT_GOOD);
         } else {
             self.finish_with(command, header);
         }
-    }
-
-    /// Notes that the device has used a command, and returns what a tracepoint tells of it.
-    #[cold]
-    #[inline(never)]
-    fn end_of(
-        &self,
-        command: &Cmnd,
-        direction: DataDirection,
-        header: [u8; ResponseHeader::SIZE],
-    ) -> (CommandFacts<'_>, EndFacts) {
-        self.shared().latencies().end(command, direction);
-
-        let header = ResponseHeader::decode(self.shared().order(), header);
-
-        (
-            facts_of(self.shared(), command),
-            EndFacts {
-                used: true,
-                response: header.response,
-                status: header.status,
-                residual: header.residual,
-                sense_len: header.sense_len,
-            },
-        )
     }
 
     /// Completes a command with a result other than full success.

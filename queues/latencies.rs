@@ -98,8 +98,8 @@ impl Latencies {
         }
     }
 
-    /// Counts a command that the device has used. Any context.
-    pub(super) fn end(&self, command: &Cmnd, direction: DataDirection) {
+    /// Counts a command that was found used at a time, in nanoseconds. Any context.
+    pub(super) fn end(&self, command: &Cmnd, direction: DataDirection, now: u64) {
         let since = self.since.load(Relaxed);
         let began = command.private().began();
 
@@ -108,7 +108,7 @@ impl Latencies {
             return;
         }
 
-        let micros = now_ns().saturating_sub(began) / 1_000;
+        let micros = now.saturating_sub(began) / 1_000;
         let range = (u64::BITS - micros.leading_zeros()) as usize;
         let place = DIRECTIONS
             .iter()

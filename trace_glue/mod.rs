@@ -178,6 +178,25 @@ macro_rules! tracepoint {
     };
 }
 
+/// Returns whether [`complete_command`] is on, for a driver that asks once for many commands.
+#[inline(always)]
+pub fn tells_of_completions() -> bool {
+    #[cfg(CONFIG_TRACEPOINTS)]
+    // SAFETY: `trace.c` defines the tracepoint, whose key is a static one.
+    let is_on = unsafe {
+        static_branch_unlikely!(
+            bindings::__tracepoint_virtio_scsi_complete_command,
+            tracepoint,
+            key
+        )
+    };
+
+    #[cfg(not(CONFIG_TRACEPOINTS))]
+    let is_on = false;
+
+    is_on
+}
+
 tracepoint! {
     /// Tells of a command that is about to be put on a request queue.
     fn queue_command(facts: CommandFacts<'a>),

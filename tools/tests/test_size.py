@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.main, pytest.mark.ours("measures our module")]
 # The bytes of the sections .text, built for Debian's stock kernel: 11 for each line of code, where the C of
 # virtio_scsi has 10 and that of virtio_net 12. A commit that changes the record says what the bytes are for.
 SERIES = "7.3"
-RECORD = 127_135
+RECORD = 150_474
 # What a commit may change without saying so. Less counts as well: else the next one could grow unseen.
 LEEWAY = 0.02
 
