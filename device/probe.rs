@@ -119,7 +119,12 @@ pub fn probe(
     go_live(&shared, &virtqueues);
 
     let host = add_host(dev, &limits, initiator)?;
-    let removal = Removal::new(parts.recovery.clone(), host.clone(), virtqueues.clone())?;
+    let removal = Removal::new(parts.recovery.clone(), host.clone(), virtqueues.clone())
+        .inspect_err(|_| {
+            // The host is removed now, which waits for a user who resets it, and who would wait for
+            // the end of the probe.
+            shared.life().give_up();
+        })?;
 
     parts.review.task().set_host(host.clone());
 
