@@ -130,6 +130,8 @@ def test_a_host_has_the_settings_of_the_module_until_it_has_its_own(bench: Bench
     assert bench.settings(0) == {**ones, "recovery_patience": "60"}
     bench.change("recovery_patience", "default")
     assert bench.settings(0) == ones
+    bench.write(f"{PARAMETERS}/recovery_patience", 2)
+    assert bench.settings(0) == {**ones, "recovery_patience": "2"}
 
 
 @pytest.mark.parametrize("where", ["module", "host"])
