@@ -69,6 +69,7 @@ test-device:
 
 test-install:
 	@tools/build-module $(KERNEL)
+	@tools/root-system $(KERNEL) >/dev/null
 	@SUITE=install tools/guest-tests $(TESTS)
 
 # UML=ci does a part; UML_SCHEDULES and UML_SEED say how many random schedules of faults, and from which on.
