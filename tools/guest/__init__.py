@@ -7,6 +7,9 @@ channel.py     QMP and the guest agent, as plain calls
 guest.py       what every guest can do: boot, run, push, pull, have its log checked, power off
 qemu.py        a guest in QEMU, with Debian's stock kernel: plug disks, stop, trace
 machine.py     QEMU's command line and process
+system.py      a whole Debian system, from the firmware on, with its boot menu
+system_disk.py installs one on a disk, for tools/root-system
+console.py     a serial console to type at
 uml.py         a guest under User-Mode Linux, with a kernel with sanitizers
 device.py      the scripted device of tools/device, and marks in its log
 top.py         the viewer of tools/top, for a guest to run

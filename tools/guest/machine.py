@@ -57,70 +57,42 @@ def _json(option: str, value: dict[str, Any]) -> list[str]:
     return [option, json.dumps(value)]
 
 
-class QemuMachine:
-    """A QEMU process, from its start to its end, and the connection that controls it."""
+class QemuProcess:
+    """A QEMU process, from its start to its end, and the connections that control it."""
 
     def __init__(
         self,
-        kernel: paths.Kernel,
-        initrd: Path,
         log_dir: Path,
+        options: Sequence[str],
         *,
-        smp: int,
-        memory: int,
-        controllers: Sequence[Controller],
-        devices: Sequence[dict[str, Any]],
-        append: str,
-        machine: str,
-        args: Sequence[str],
-        interactive: bool,
+        console: bool = False,
+        interactive: bool = False,
     ) -> None:
+        """`options` may use the character devices `agent` and, with `console`, `console`."""
         self.log = log_dir / "qemu.log"
         self.console = log_dir / "console.log"
-        kvm = kvm_serves()
-        kind = "microvm,rtc=on" if machine == "microvm" else machine
-        suffix = "device" if machine == "microvm" else "pci"
-        command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot", "-S"]
-        command += ["-machine", f"{kind},accel={'kvm' if kvm else 'tcg'}", "-cpu", "host" if kvm else "max"]
-        command += ["-smp", str(smp), "-m", str(memory)]
-        command += ["-kernel", str(kernel.image), "-initrd", str(initrd)]
-        clock = clock_of_microvm(kvm) if machine == "microvm" else ""
-        command += ["-append", f"{COMMAND_LINE} {clock} {append}".strip()]
-        ours, theirs = zip(*(socket.socketpair() for _ in range(2)), strict=True)
-        for name, end in zip(("qmp", "agent"), theirs, strict=True):
-            command += ["-chardev", f"socket,id={name},fd={end.fileno()}"]
-        command += ["-object", "monitor-qmp,id=monitor0,chardev=qmp"]
-        if interactive:
-            command += ["-chardev", f"stdio,id=console,mux=on,signal=off,logfile={self.console}"]
-            command += ["-object", "monitor-hmp,id=monitor1,chardev=console"]
-        else:
-            command += ["-chardev", f"file,id=console,path={self.console}"]
-        command += ["-serial", "chardev:console"]
-        command += _json("-device", {"driver": f"virtio-serial-{suffix}", "id": "serial0"})
-        port = {"driver": "virtserialport", "chardev": "agent", "name": "org.qemu.guest_agent.0"}
-        command += _json("-device", {**port, "id": "agent0"})
-        for device in devices:
-            command += _json("-device", device)
-        for controller in controllers:
-            command += _json("-device", controller.device_options(machine))
-            for disk in controller.disks:
-                command += _json("-blockdev", disk.blockdev_options())
-                command += _json("-device", disk.device_options())
-        command += args
+        names = ["qmp", "agent", *(["console"] if console else [])]
+        ours, theirs = zip(*(socket.socketpair() for _ in names), strict=True)
+        command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S"]
+        for name, end in zip(names, theirs, strict=True):
+            log = f",logfile={self.console}" if name == "console" else ""
+            command += ["-chardev", f"socket,id={name},fd={end.fileno()}{log}"]
+        command += ["-object", "monitor-qmp,id=monitor0,chardev=qmp", *options]
         (log_dir / "qemu.cmd").write_text("\n".join(command) + "\n")
         self.began = time.monotonic()
-        with open(self.log, "wb") as log:
+        with open(self.log, "wb") as log_file:
             self.process = subprocess.Popen(
                 command,
                 stdin=None if interactive else subprocess.DEVNULL,
-                stdout=None if interactive else log,
-                stderr=None if interactive else log,
+                stdout=None if interactive else log_file,
+                stderr=None if interactive else log_file,
                 pass_fds=[end.fileno() for end in theirs],
             )
         for end in theirs:
             end.close()
-        self.qmp = Channel(ours[0], "QMP")
-        self.agent = Channel(ours[1], "guest agent", greeting=False)
+        self.sockets = dict(zip(names, ours, strict=True))
+        self.qmp = Channel(self.sockets["qmp"], "QMP")
+        self.agent = Channel(self.sockets["agent"], "guest agent", greeting=False)
 
     def connect(self) -> None:
         self.qmp.connect()
@@ -139,3 +111,65 @@ class QemuMachine:
         self.process.wait()
         self.qmp.close()
         self.agent.close()
+
+
+def processor(kvm: bool) -> list[str]:
+    return ["-accel", "kvm" if kvm else "tcg", "-cpu", "host" if kvm else "max"]
+
+
+def agent_port(suffix: str) -> list[str]:
+    """What the guest agent talks through."""
+    port = {"driver": "virtserialport", "chardev": "agent", "name": "org.qemu.guest_agent.0", "id": "agent0"}
+    return [
+        *_json("-device", {"driver": f"virtio-serial-{suffix}", "id": "serial0"}),
+        *_json("-device", port),
+    ]
+
+
+def storage(controllers: Sequence[Controller], machine: str) -> list[str]:
+    options = []
+    for controller in controllers:
+        options += _json("-device", controller.device_options(machine))
+        for disk in controller.disks:
+            options += _json("-blockdev", disk.blockdev_options())
+            options += _json("-device", disk.device_options())
+    return options
+
+
+class QemuMachine(QemuProcess):
+    """A machine that a kernel is given to."""
+
+    def __init__(
+        self,
+        kernel: paths.Kernel,
+        initrd: Path,
+        log_dir: Path,
+        *,
+        smp: int,
+        memory: int,
+        controllers: Sequence[Controller],
+        devices: Sequence[dict[str, Any]],
+        append: str,
+        machine: str,
+        args: Sequence[str],
+        interactive: bool,
+    ) -> None:
+        kvm = kvm_serves()
+        kind = "microvm,rtc=on" if machine == "microvm" else machine
+        suffix = "device" if machine == "microvm" else "pci"
+        options = ["-no-reboot", "-machine", kind, *processor(kvm)]
+        options += ["-smp", str(smp), "-m", str(memory)]
+        options += ["-kernel", str(kernel.image), "-initrd", str(initrd)]
+        clock = clock_of_microvm(kvm) if machine == "microvm" else ""
+        options += ["-append", f"{COMMAND_LINE} {clock} {append}".strip()]
+        console = log_dir / "console.log"
+        if interactive:
+            options += ["-chardev", f"stdio,id=console,mux=on,signal=off,logfile={console}"]
+            options += ["-object", "monitor-hmp,id=monitor1,chardev=console"]
+        else:
+            options += ["-chardev", f"file,id=console,path={console}"]
+        options += ["-serial", "chardev:console", *agent_port(suffix)]
+        for device in devices:
+            options += _json("-device", device)
+        options += [*storage(controllers, machine), *args]
+        super().__init__(log_dir, options, interactive=interactive)

@@ -11,6 +11,8 @@ kernel          the series under test
 boot_shared     the same with module scope, for a guest that several tests use; scratch_shared
                 goes with it. Its kernel log is checked after each test.
 serve           starts scripted devices; serve_shared goes with boot_shared
+boot_system     boots a whole Debian system on a layer of its own, with the packages on a CD-ROM:
+                boot_system(UEFI); of the suite `install`
 uml             makes User-Mode Linux guests with sanitizers: uml("kasan", [device], ...), ended and checked
                 when the test ends
 
@@ -31,9 +33,10 @@ from typing import Any
 
 import pytest
 
-from guest import paths
+from guest import Controller, Disk, make_iso, paths
 from guest.device import TestDevice
 from guest.guest import DRIVERS, MODULE
+from guest.system import BIOS, Firmware, SystemGuest, system_disk
 from guest.uml import UmlGuest
 from support.boots import FAILED, LOGS, OURS, Boots, folder_of, has_failed
 from support.installed import make_packages
@@ -41,7 +44,7 @@ from support.installed import make_packages
 # Seconds that a test may take; 0: as long as it wants.
 TEST_SECONDS = float(os.environ.get("TEST_SECONDS") or 0)
 # Every test is in one of them, and says so by this marker.
-SUITES = ("main", "device", "figures")
+SUITES = ("main", "device", "install", "figures")
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +101,25 @@ def boot(module: Path, logs: Path, request: pytest.FixtureRequest) -> Iterator[B
         yield boots
         if has_failed(request.node):
             boots.give_up()
+
+
+@pytest.fixture
+def boot_system(
+    packages: list[Path], logs: Path, scratch: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., SystemGuest]]:
+    cd = make_iso(scratch / "packages.iso", {each.name: each.read_bytes() for each in packages})
+    with ExitStack() as stack:
+        guests: list[SystemGuest] = []
+
+        def start(firmware: Firmware = BIOS, **options: Any) -> SystemGuest:
+            controller = Controller([system_disk(scratch), Disk(1, file=cd, cdrom=True)])
+            guests.append(SystemGuest(logs, [controller], firmware=firmware, **options))
+            return stack.enter_context(guests[-1])
+
+        yield start
+        if has_failed(request.node):
+            for guest in guests:
+                guest.give_up()
 
 
 @pytest.fixture(scope="module")

@@ -165,6 +165,17 @@ def test_the_choice_is_in_an_initramfs_of_initramfs_tools(packages: list[Path], 
         assert f"module installed; initramfs: {state}\n" in system.out(f"{SELECT} status") + "\n"
 
 
+def test_a_choice_has_the_initramfs_of_the_crash_kernel_made_again(
+    packages: list[Path], system: Installed
+) -> None:
+    """kdump-tools makes it when it is missing, and never else."""
+    system.install(packages)
+    for choice in ("rust", "c"):
+        system.run("mkdir -p /var/lib/kdump; touch /var/lib/kdump/initrd.img-$RELEASE")
+        system.run(f"{SELECT} {choice}")
+        assert system.out("ls /var/lib/kdump") == ""
+
+
 def test_the_choice_is_in_an_initramfs_of_dracut(packages: list[Path], system: Installed) -> None:
     system.install(packages)
     system.run("rm /usr/sbin/update-initramfs")

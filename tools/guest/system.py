@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A whole Debian system on a disk of its own, from the firmware on: tools/root-system makes it."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import paths
+from .channel import ChannelError, Events
+from .console import Console, ConsoleTimeout
+from .disks import Controller, Disk
+from .guest import Guest, GuestError, GuestTimeout
+from .machine import QemuProcess, agent_port, kvm_serves, processor, storage
+
+OVMF = Path("/usr/share/OVMF")
+PASSWORD = "root"
+# Keys of GRUB's editor.
+NEXT_LINE, END_OF_LINE, BOOT = "\x0e", "\x05", "\x18"
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """SeaBIOS, or files of OVMF: its code, and the variables that a new machine has."""
+
+    name: str
+    code: str = ""
+    variables: str = ""
+
+    def options(self, folder: Path) -> list[str]:
+        """QEMU's options; what the firmware writes stays in the folder."""
+        if not self.code:
+            return []
+        variables = shutil.copy(OVMF / self.variables, folder / "variables.fd")
+        options = []
+        for file, access in ((OVMF / self.code, "readonly=on"), (variables, "readonly=off")):
+            options += ["-drive", f"if=pflash,format=raw,{access},file={file}"]
+        return options
+
+
+BIOS = Firmware("bios")
+UEFI = Firmware("uefi", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+
+
+def system_disk(folder: Path, series: str = paths.SERIES) -> Disk:
+    """The system's disk, whose changes go to a file in the folder. The image has to be there."""
+    command = [paths.TOOLS / "root-system", series]
+    image = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    file = folder / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, file], check=True)
+    return Disk(blockdev={"driver": "qcow2", "file": {"driver": "file", "filename": str(file)}})
+
+
+class SystemGuest(Guest):
+    """A system that boots as it does on its own; a context manager that boots and ends it."""
+
+    POWEROFF = "systemctl poweroff"
+
+    def __init__(
+        self,
+        log_dir: Path,
+        controllers: Sequence[Controller],
+        *,
+        firmware: Firmware = BIOS,
+        smp: int = 2,
+        memory: int = 1024,
+        allow: Iterable[str] = (),
+        boot_timeout: float = 600,
+    ) -> None:
+        super().__init__(
+            log_dir, series=paths.SERIES, module=None, parameters="", allow=allow, boot_timeout=boot_timeout
+        )
+        self.disks = [disk for controller in controllers for disk in controller.disks]
+        self._options = ["-machine", "q35", *firmware.options(log_dir), *processor(kvm_serves())]
+        self._options += ["-smp", str(smp), "-m", str(memory), "-serial", "chardev:console"]
+        self._options += [*agent_port("pci"), *storage(controllers, "q35")]
+        self._new_machine()
+
+    def _new_machine(self) -> None:
+        self.machine = QemuProcess(self.log_dir, self._options, console=True)
+        self.console = Console(self.machine.sockets["console"])
+        self.qmp = self.machine.qmp
+        self.agent = self.machine.agent
+
+    def _units(self) -> int:
+        return len(self.disks)
+
+    # Life
+
+    def _boot(self) -> None:
+        self.machine.connect()
+        with self.boots_again(check=False):
+            self.qmp("cont")
+
+    @contextmanager
+    def boots_again(self, check: bool = True) -> Iterator[None]:
+        """Within the block the system is started anew; after it, root is logged in on the console, and the
+        agent takes commands."""
+        if check:
+            self.assert_clean_log()
+        began = time.monotonic()
+        with self.qmp.listen("VSERPORT_CHANGE") as events:
+            yield
+            self._log_in()
+            self._took(time.monotonic() - began)
+            self._answers(events, 120)
+        self._checked = 0
+
+    def _took(self, seconds: float) -> None:
+        """Keeps how long it was from the start, or from the wish for another, to the login."""
+        self.boot_seconds = seconds
+        with open(self.log_dir / "boots.log", "a") as log:
+            log.write(f"{seconds:.0f} s\n")
+
+    def reboot(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Reboots; `meanwhile` may type at the boot menu."""
+        with self.boots_again():
+            self.spawn("systemctl reboot")
+            meanwhile()
+
+    def _answers(self, events: Events, timeout: float) -> None:
+        """Waits for the agent."""
+        try:
+            events.wait(timeout, lambda event: event["data"]["open"])
+            if not self.agent.connected:
+                self.agent.connect()
+            self.agent("guest-ping")
+        except ChannelError as error:
+            raise self.failure(GuestTimeout, str(error)) from None
+
+    def _log_in(self) -> None:
+        self.wait_for("login: ", self._boot_timeout)
+        self.console.type("root\n")
+        self.wait_for("Password: ")
+        self.console.type(f"{PASSWORD}\n")
+        self.wait_for("root@system:~# ")
+
+    def wait_for(self, pattern: str, timeout: float = 60) -> str:
+        """Waits until the console shows it."""
+        try:
+            return self.console.wait_for(pattern, timeout, self.machine.alive)[0]
+        except ConsoleTimeout as error:
+            raise self.failure(GuestError, str(error)) from None
+
+    # The boot menu
+
+    def edits_entry(self, words: str) -> Callable[[], None]:
+        """For `reboot`: adds words to the kernel's command line, as a person does it in the menu."""
+        menu = self.out("cat /boot/grub/grub.cfg")
+        entry = menu[menu.index("\nmenuentry ") + 1 :].splitlines()
+        # A line of its own is before the first.
+        down = next(number for number, line in enumerate(entry, 1) if line.lstrip().startswith("linux"))
+
+        def edit() -> None:
+            self.wait_for("GNU GRUB", self._boot_timeout)
+            self.console.type("e")
+            self.wait_for("setparams")
+            self.console.type(f"{NEXT_LINE * down}{END_OF_LINE} {words}{BOOT}")
+
+        return edit
