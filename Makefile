@@ -21,13 +21,14 @@ choose_kdir = tools/choose-kdir '$(RUNNING_KDIR)' $(if $(filter file,$(origin KE
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run check test test-device test-uml test-x86 compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures toolbox
+.PHONY: help run check test test-device test-install test-uml test-x86 compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
 	@echo "make check            lint, clippy, host tests, documentation, one smoke boot: three minutes"
 	@echo "make test             all checks and most tests; TESTS='-k smoke' chooses guest tests"
 	@echo "make test-device      the other tests, with devices that are scripted or slow, twenty minutes"
+	@echo "make test-install     the driver installed in whole systems, which are made first and kept"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make compare          build/compare.md: tests with devices that are slow or wrong, the C driver and ours side by side"
@@ -65,6 +66,10 @@ test:
 
 test-device:
 	@SUITE=device tools/test $(TESTS)
+
+test-install:
+	@tools/build-module $(KERNEL)
+	@SUITE=install tools/guest-tests $(TESTS)
 
 # UML=ci does a part; UML_SCHEDULES and UML_SEED say how many random schedules of faults, and from which on.
 test-uml:

@@ -41,7 +41,7 @@ from support.installed import make_packages
 # Seconds that a test may take; 0: as long as it wants.
 TEST_SECONDS = float(os.environ.get("TEST_SECONDS") or 0)
 # Every test is in one of them, and says so by this marker.
-SUITES = ("main", "device", "figures")
+SUITES = ("main", "device", "install", "figures")
 
 
 @pytest.fixture(scope="session")
