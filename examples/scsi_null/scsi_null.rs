@@ -25,6 +25,8 @@ pub mod host;
 #[allow(unused)]
 #[path = "../../kernel_glue/mod.rs"]
 pub mod kernel_glue;
+// The host has no attributes of its own, for which there is a macro.
+#[allow(unused_imports, unused_macros)]
 #[path = "../../scsi_glue/mod.rs"]
 pub mod scsi_glue;
 

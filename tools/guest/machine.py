@@ -114,7 +114,7 @@ class QemuProcess:
 
 
 def processor(kvm: bool) -> list[str]:
-    return ["-accel", "kvm" if kvm else "tcg", "-cpu", "host" if kvm else "max"]
+    return ["-machine", f"accel={'kvm' if kvm else 'tcg'}", "-cpu", "host" if kvm else "max"]
 
 
 def agent_port(suffix: str) -> list[str]:
