@@ -27,7 +27,7 @@ pub fn panic_for_dump(reason: fmt::Arguments<'_>) -> ! {
     let mut buffer = [0; LENGTH];
     let (text, _) = buffer.split_at_mut(LENGTH - 1);
 
-    // What does not fit is cut off.
+    // The rest of a longer reason is cut off.
     let _ = Formatter::new(text).write_fmt(reason);
 
     // SAFETY: The format takes a C string. There is a zero at the end of the buffer at the latest.

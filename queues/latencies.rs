@@ -103,7 +103,7 @@ impl Latencies {
         let since = self.since.load(Relaxed);
         let began = command.private().began();
 
-        // It was sent before the recording began, or another was under way then.
+        // The command was sent before this recording began.
         if since == 0 || began < since {
             return;
         }

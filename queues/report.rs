@@ -52,7 +52,7 @@ impl Show for Host {
     }
 }
 
-/// What is known of a request queue at one time. A line of the log is formatted twice, and has to
+/// The state of a request queue at one time. A line of the log is formatted twice, and has to
 /// be the same each time.
 pub(crate) struct QueueLine {
     number: usize,
@@ -96,7 +96,7 @@ impl fmt::Display for QueueLine {
     }
 }
 
-/// What is known of a command at one time. It may end meanwhile.
+/// The state of a command at one time. It may end meanwhile.
 pub(crate) struct CommandLine {
     numbers: [(&'static str, u64); 7],
     place: &'static str,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What tracepoints tell of a command.
+//! The facts of a command for tracepoints.
 
 use super::{
     command_state::Cmnd,
