@@ -80,14 +80,18 @@ impl Policy {
         }
     }
 
+    /// Returns the host's own place for a setting, and the parameter of the module. The number of
+    /// every setting is within both arrays.
+    fn find(&self, setting: Setting) -> Option<(&Atomic<u32>, &'static Parameter)> {
+        let number = setting.number();
+
+        self.own.get(number).zip(self.defaults.get(number).copied())
+    }
+
     /// Returns the value of a setting.
     #[inline(never)]
     pub fn get(&self, setting: Setting) -> u32 {
-        // `Setting::number` is within both arrays.
-        let (Some(own), Some(default)) = (
-            self.own.get(setting.number()),
-            self.defaults.get(setting.number()),
-        ) else {
+        let Some((own, default)) = self.find(setting) else {
             return 0;
         };
 
@@ -101,12 +105,7 @@ impl Policy {
     /// of the module. Fails with [`EINVAL`] if it is neither, or if the parameter of the module
     /// would not allow the number.
     pub(crate) fn set(&self, setting: Setting, text: &str) -> Result {
-        let (Some(own), Some(default)) = (
-            self.own.get(setting.number()),
-            self.defaults.get(setting.number()),
-        ) else {
-            return Err(EINVAL);
-        };
+        let (own, default) = self.find(setting).ok_or(EINVAL)?;
         let value = match text {
             "default" => UNSET,
             number => number

@@ -40,7 +40,7 @@ impl Recovery {
         }
         state.note_timeout(command.timeout());
         if self.policy().waits() {
-            // It may be old enough to be logged.
+            // The command may be old enough to be logged.
             self.request_review();
             return TimeoutAction::ResetTimer;
         }

@@ -10,7 +10,7 @@
 //!
 //! C header: [`include/linux/tracepoint.h`](srctree/include/linux/tracepoint.h)
 
-// What is for C is not used.
+// Nothing calls the functions that make facts for C.
 #![cfg_attr(not(CONFIG_TRACEPOINTS), allow(dead_code))]
 
 mod bindings;
@@ -137,7 +137,7 @@ pub struct EventFacts<'a> {
     pub unit: UnitFacts,
     /// Its name.
     pub event: &'static str,
-    /// What the event tells besides, or 0.
+    /// The detail that the event has besides, or 0.
     pub detail: u32,
 }
 

@@ -54,11 +54,16 @@ def counters(guest: Guest, device: str = "*") -> dict[str, int]:
     return {name: int(count) for name, count in (line.split() for line in said.splitlines())}
 
 
+def pairs(line: str) -> dict[str, str]:
+    """The pairs of a name and a value in a line of a report, or of the log."""
+    words = line.split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
 def report(guest: Guest, file: str, device: str = "*") -> list[dict[str, str]]:
     """The lines of one of our driver's files in debugfs, each of which has pairs of a name and a value."""
     said = guest.out(f"cat /sys/kernel/debug/virtio_scsi_rs/{device}/{file}")
-    words = [line.split() for line in said.splitlines()]
-    return [dict(zip(line[::2], line[1::2], strict=True)) for line in words]
+    return [pairs(line) for line in said.splitlines()]
 
 
 def features(guest: Guest, controller: str = "scsi0") -> set[int]:

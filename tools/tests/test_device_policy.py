@@ -206,8 +206,7 @@ def test_an_old_command_is_logged_once_with_what_is_known_of_it(bench: Bench, wa
     bench.device.wait_for(lambda: lines("a command is old"), 3 * TIMEOUT, "it was not logged")
     time.sleep(1.5 * TIMEOUT)
     (line,), (queue,) = lines("a command is old"), lines("its request queue")
-    words = line.split()
-    known = dict(zip(words[::2], words[1::2], strict=True))
+    known = sysfs.pairs(line)
     (now,) = sysfs.report(bench.guest, "in_flight", bench.name())
     assert list(known) == list(now)
     same = ("target", "lun", "queue", "tag", "timeout_ms", "retries", "cdb", "place")
@@ -267,8 +266,7 @@ def test_a_command_gets_older_although_the_device_is_reset_for_it(
     found = device.wait_for(
         lambda: re.search(r"a command is old: (.*)", guest.dmesg()), 40, "no command was logged"
     )
-    words = found[1].split()
-    known = dict(zip(words[::2], words[1::2], strict=True))
+    known = sysfs.pairs(found[1])
     assert int(known["age_ms"]) >= 9000 and known["retries"] == "1"
     device("clear_rules")
 
