@@ -127,6 +127,7 @@ fn carry_out(device: &mut Device, order: Order) -> Result<Value, String> {
             }
         }
         order @ Order::Event { .. } => device.send_burst(burst(order)?),
+        Order::EndEvents => device.end_events(),
         Order::Eventq { consume } => device.consume_events(consume),
         Order::SetConfig { config, notify } => {
             device.space.set(&config);

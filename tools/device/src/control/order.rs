@@ -147,6 +147,8 @@ pub enum Order {
         #[serde(default)]
         wait: bool,
     },
+    /// No event that is still to be sent is sent.
+    EndEvents,
     /// Whether event buffers are taken.
     Eventq {
         /// Taken or not.

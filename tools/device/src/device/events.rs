@@ -128,6 +128,13 @@ impl Device {
         }
     }
 
+    /// Forgets the events that were to be sent later, or that wait for a buffer.
+    pub fn end_events(&mut self) {
+        self.events.waiting.clear();
+        self.timers
+            .retain(|_, timer| !matches!(timer, Timer::Events(_)));
+    }
+
     /// Sends an event.
     pub fn send_event(&mut self, event: Event, used_len: Option<u32>, wait: bool) {
         // The buffers of a queue that was stopped may be in use for something else.
