@@ -88,6 +88,13 @@ manifest() {
 		-type f -printf '%s %p\n') | LC_ALL=C sort | sha256sum | cut -c1-64
 }
 
+# module_sources: prints the names of the module's sources in the clone, each ended by a NUL.
+module_sources() {
+	(cd "$repo" && find . \( -path './.?*' -o -path ./build -o -path ./docs -o -path ./tools -o -path ./examples \) -prune -o \
+		-type f \( -name Kbuild -o -name '*.kbuild' -o -name '*.rs' -o -name '*.c' -o -name '*.h' \) \
+		! -name 'bindings_generated.rs' ! -name '*.mod.c' -printf '%P\0')
+}
+
 # choose_kernel SERIES: a kernel that modules are built for, as tools/build-module names them. Sets `kernel`, its
 # folder; `release`; `rust_flags`; and `compilers`, words for make.
 # shellcheck disable=SC2034 # for the scripts that source this

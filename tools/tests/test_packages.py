@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from guest import paths
-from support.installed import Installed, make_packages
+from support.installed import Installed, dkms_package, make_packages
 
 pytestmark = [pytest.mark.main, pytest.mark.ours("about packages of our module")]
 
 MODULE = "updates/virtio_scsi_rs.ko"
 SELECT = "virtio-scsi-rs-select"
+DKMS = "virtio-scsi-rs-dkms"
 LICENCES = "usr/share/doc/virtio-scsi-rs-tools/crates.licences.gz"
 C_DRIVER = "kernel/drivers/scsi/virtio_scsi.ko"
 
@@ -47,6 +48,7 @@ def test_the_package_of_the_module(packages: list[Path], stock: paths.Kernel, tm
     package, tools = packages
     assert field(package, "Package") == f"virtio-scsi-rs-modules-{stock.release}"
     assert field(package, "Architecture") == "amd64"
+    assert field(package, "Provides") == "virtio-scsi-rs-modules"
     assert field(package, "Depends").split(", ") == [
         f"linux-image-{stock.release}",
         f"virtio-scsi-rs-tools (>= {field(tools, 'Version')})",
@@ -85,6 +87,60 @@ def test_the_package_of_the_tools(packages: list[Path], tmp_path: Path) -> None:
     for name, path in files.items():
         runs = name.endswith(("select", "vscsi-top", "hooks/virtio-scsi-rs", "setup.sh"))
         assert path.stat().st_mode & 0o777 == (0o755 if runs else 0o644), name
+
+
+def test_the_package_for_dkms(packages: list[Path], tmp_path: Path) -> None:
+    package = dkms_package(packages[0].parent)
+    assert field(package, "Architecture") == "all"
+    # Both kinds would have a module for the same kernel.
+    assert field(package, "Conflicts") == "virtio-scsi-rs-modules"
+    needed = {each.split()[0] for each in field(package, "Depends").split(", ")}
+    assert needed >= {"dkms", "rustc", "rust-src", "bindgen", "virtio-scsi-rs-tools"}
+    files = unpacked(package, tmp_path)
+    version = field(package, "Version")
+    folder = f"usr/src/virtio-scsi-rs-{version}/"
+    assert {name for name in files if not name.startswith(folder)} <= {f"usr/share/lintian/overrides/{DKMS}"}
+
+    inside = {name.removeprefix(folder): path for name, path in files.items() if name.startswith(folder)}
+    scripts = {f"dkms/{name}" for name in ("prepare", "make-tree", "build", "installed")}
+    assert inside.keys() - sources() == {*scripts, "dkms.conf"}
+    assert sources() - inside.keys() == set()
+    for name, path in inside.items():
+        assert path.stat().st_mode & 0o777 == (0o755 if name in scripts else 0o644), name
+
+    # As dkms reads it.
+    wanted = "PACKAGE_NAME PACKAGE_VERSION BUILT_MODULE_NAME DEST_MODULE_LOCATION"
+    wanted += " PRE_BUILD MAKE POST_INSTALL AUTOINSTALL"
+    script = f'kernelver=1.2; . "$1"; for name in {wanted}; do echo "${{!name}}"; done'
+    command = ["bash", "-euc", script, "read", inside["dkms.conf"]]
+    read = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    runs = ["dkms/prepare 1.2", "dkms/build 1.2", "dkms/installed 1.2"]
+    assert read == ["virtio-scsi-rs", version, "virtio_scsi_rs", "/updates", *runs, "yes"]
+
+    # The kernels that it knows are those whose source it recommends.
+    known = re.findall(r"^known='(.*)'$", inside["dkms/prepare"].read_text(), re.M)
+    series = [
+        line for line in (paths.TOOLS / "packaging/kernels").read_text().split("\n") if line[:1].isdigit()
+    ]
+    assert known == [" ".join(series)]
+    assert field(package, "Recommends") == " | ".join(f"linux-source-{each}" for each in series) + ", openssl"
+
+
+def sources() -> set[str]:
+    """What the module is built from, as git has it."""
+    patterns = ["Kbuild", "*.kbuild", "*.rs", "*.c", "*.h", ":!tools", ":!examples"]
+    command = [
+        "git",
+        "-C",
+        paths.REPO,
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "--",
+        *patterns,
+    ]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
 
 
 def test_the_viewer_of_the_package_runs(packages: list[Path], tmp_path: Path) -> None:
@@ -134,7 +190,8 @@ def test_the_same_commit_gives_the_same_packages(packages: list[Path], tmp_path:
     finally:
         os.umask(umask)
     assert [each.name for each in others] == [each.name for each in packages]
-    for one, other in zip(packages, others, strict=True):
+    of_dkms = tuple(dkms_package(each[0].parent) for each in (packages, others))
+    for one, other in [*zip(packages, others, strict=True), of_dkms]:
         assert one.read_bytes() == other.read_bytes(), one.name
 
 

@@ -81,6 +81,12 @@ def test_the_status(root: Path) -> None:
     assert select(root, "status").stdout.splitlines()[0] == f"chosen: unknown: /{CHOICE} was edited"
 
 
+def test_a_module_that_dkms_has_built_counts(root: Path) -> None:
+    (root / "usr/lib/modules" / WITHOUT / "modules.dep").write_text("updates/dkms/virtio_scsi_rs.ko.xz:\n")
+    assert f"kernel {WITHOUT}: module installed; initramfs: none" in select(root, "status").stdout
+    assert "note: " not in select(root, "rust").stderr
+
+
 @pytest.mark.parametrize("words", [[], ["C"], ["rust", "c"], ["status", "now"], ["--root"]])
 def test_words_that_it_does_not_know_are_refused(root: Path, words: list[str]) -> None:
     result = subprocess.run([SELECT, "--root", root, *words], capture_output=True, text=True)

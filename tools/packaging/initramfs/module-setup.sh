@@ -16,7 +16,7 @@ installkernel() {
 		hostonly='' instmods virtio_scsi_rs
 	elif [ "$(virtio-scsi-rs-select chosen)" = rust ]; then
 		dwarn "virtio-scsi-rs: this kernel has no module virtio_scsi_rs and boots with the C driver."
-		dwarn "virtio-scsi-rs: install its virtio-scsi-rs-modules package if there is one."
+		dwarn "virtio-scsi-rs: install its virtio-scsi-rs-modules package if there is one, or see what dkms status says."
 	fi
 }
 

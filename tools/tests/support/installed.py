@@ -11,13 +11,20 @@ from guest import paths
 
 
 def make_packages(folder: Path, **environment: str) -> list[Path]:
-    """Makes the packages for the kernel under test: that of the module, and that of the tools."""
+    """Makes the packages for the kernel under test; returns that of the module, and that of the tools. Beside
+    them is that for DKMS."""
     subprocess.run(
         [paths.TOOLS / "deb", paths.SERIES],
         check=True,
         env={**os.environ, "DEB_OUT": str(folder), **environment},
     )
-    return sorted(folder.glob("*.deb"))
+    return sorted(each for each in folder.glob("*.deb") if each != dkms_package(folder))
+
+
+def dkms_package(folder: Path) -> Path:
+    """That for DKMS, of those in a folder."""
+    (package,) = folder.glob("virtio-scsi-rs-dkms_*.deb")
+    return package
 
 
 # Layers over what the toolbox and the kernel have, in a mount namespace of each command's own.
