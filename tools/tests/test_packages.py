@@ -81,12 +81,27 @@ def test_the_package_of_the_tools(packages: list[Path], tmp_path: Path) -> None:
         "usr/lib/modprobe.d/virtio-scsi-rs.conf",
         "usr/share/initramfs-tools/hooks/virtio-scsi-rs",
         "usr/lib/dracut/modules.d/90virtio-scsi-rs/module-setup.sh",
+        "usr/share/man/man4/virtio_scsi_rs.4.gz",
+        "usr/share/man/man5/virtio_scsi_rs.5.gz",
         "usr/share/man/man8/virtio-scsi-rs-select.8.gz",
         "usr/share/man/man8/vscsi-top.8.gz",
     }
     for name, path in files.items():
         runs = name.endswith(("select", "vscsi-top", "hooks/virtio-scsi-rs", "setup.sh"))
         assert path.stat().st_mode & 0o777 == (0o755 if runs else 0o644), name
+
+
+def test_the_manual_pages_tell_of_each_option(packages: list[Path], tmp_path: Path) -> None:
+    files = unpacked(packages[1], tmp_path)
+    for command in ("vscsi-top", "virtio-scsi-rs-select"):
+        said = subprocess.run([files[f"usr/sbin/{command}"], "--help"], capture_output=True, text=True)
+        options = set(re.findall(r"--[a-z]+", said.stdout + said.stderr)) - {"--help", "--version"}
+        page = gzip.decompress(files[f"usr/share/man/man8/{command}.8.gz"].read_bytes()).decode()
+        assert "--root" in options
+        assert {option for option in options if option not in page} == set()
+        # What comes from the documents is there, and no mark of theirs.
+        assert "module_blacklist=virtio_scsi_rs" in page or "the device has it: waiting" in page
+        assert not re.search(r"^@|\]\(|^\|", page, re.M)
 
 
 def test_the_package_for_dkms(packages: list[Path], tmp_path: Path) -> None:
