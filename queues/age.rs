@@ -17,6 +17,18 @@ pub(crate) fn age_of(command: &Cmnd) -> Jiffies {
         .saturating_add(command.private().carried(since))
 }
 
+/// Returns how long ago the midlayer sent a command last, in jiffies: of one that it retries, or
+/// has put back into its queue, the present try.
+pub(super) fn sent_for(command: &Cmnd) -> Jiffies {
+    let state = command.private();
+
+    // Each time-out that does not end the command sets a new deadline.
+    match state.overdue() {
+        Some(_) => state.age(),
+        None => command.started_at().elapsed(),
+    }
+}
+
 /// Restarts the time for which the midlayer retries a command, which keeps its age.
 pub(super) fn renew(command: &mut OwnedCmnd) {
     let age = age_of(command);

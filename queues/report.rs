@@ -6,7 +6,10 @@
 //! change, and new ones come at the end of a line.
 
 use super::{
-    age::age_of,
+    age::{
+        age_of,
+        sent_for, //
+    },
     command_state::{
         Cmnd,
         Host, //
@@ -99,6 +102,7 @@ impl fmt::Display for QueueLine {
 /// The state of a command at one time. It may end meanwhile.
 pub(crate) struct CommandLine {
     numbers: [(&'static str, u64); 7],
+    sent_ms: u64,
     place: &'static str,
     stage: &'static str,
     cdb: CdbCopy,
@@ -120,6 +124,7 @@ impl CommandLine {
                 ("timeout_ms", jiffies_to_msecs(command.timeout())),
                 ("retries", command.retries().into()),
             ],
+            sent_ms: jiffies_to_msecs(sent_for(command)),
             place: match state.is_on_ring() {
                 true => "device",
                 false => "driver",
@@ -137,6 +142,7 @@ impl CommandLine {
             .word("place", self.place)
             .word("stage", self.stage)
             .bytes("cdb", self.cdb.bytes())
+            .number("sent_ms", self.sent_ms)
     }
 }
 

@@ -65,4 +65,14 @@ impl<D: CommandData> Cmnd<D> {
         // CAST: A `Jiffies` is the C type of the field.
         Stamp::from_raw(since as Jiffies)
     }
+
+    /// Returns when the midlayer sent it last, as its deadline tells (`struct request`). A time-out
+    /// that does not end it sets another deadline, and is taken for that.
+    pub fn started_at(&self) -> Stamp {
+        // SAFETY: By the type invariant the command is valid, so the request before it is.
+        let deadline = unsafe { (&raw const (*self.block_request()).deadline).read_volatile() };
+
+        // CAST: As above.
+        Stamp::from_raw(deadline as Jiffies).before(self.timeout())
+    }
 }

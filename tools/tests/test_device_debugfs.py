@@ -84,8 +84,12 @@ def test_a_command_in_flight_is_shown_with_what_the_device_said_of_it(bench: Ben
     assert queues[int(line["queue"])]["in_flight"] == "1"
     time.sleep(0.5)
     (later,) = bench.lines("in_flight")
-    assert 400 < int(later["age_ms"]) - int(line["age_ms"]) < 10_000
+    for name in ("age_ms", "sent_ms"):
+        assert 400 < int(later[name]) - int(line[name]) < 10_000
+    assert int(later["sent_ms"]) <= int(later["age_ms"])
     device.wait_for(lambda: bench.stage(1) == "held", 2 * (TIMEOUT + STEP), "the device was not asked")
+    (held,) = bench.lines("in_flight")
+    assert int(held["sent_ms"]) >= TIMEOUT * 1000
     device("remove_rule", name="held")
     device("release", name="held")
     job.wait(20, check=True)

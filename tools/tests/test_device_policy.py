@@ -268,6 +268,8 @@ def test_a_command_gets_older_although_the_device_is_reset_for_it(
     )
     known = sysfs.pairs(found[1])
     assert int(known["age_ms"]) >= 9000 and known["retries"] == "1"
+    # The second try was sent after the first one had timed out.
+    assert int(known["sent_ms"]) < int(known["age_ms"]) - TIMEOUT * 1000
     device("clear_rules")
 
 
