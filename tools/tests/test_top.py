@@ -15,7 +15,7 @@ from guest import Controller, Disk, sysfs, top
 from guest.device import TestDevice
 from support.boots import Boots
 from support.known_lines import MISBEHAVING
-from support.terminal import ALTERNATE_SCREEN, CURSOR, Terminal
+from support.terminal import Terminal
 
 pytestmark = [
     pytest.mark.main,
@@ -154,7 +154,7 @@ def tree(tmp_path: Path) -> Tree:
 
 @pytest.fixture
 def terminal(tree: Tree) -> Iterator[Terminal]:
-    with Terminal([top.build(), "--root", tree.root, "--interval", "0.1"]) as terminal:
+    with Terminal([top.build(), "--root", tree.root, "--interval", "0.1"], tree.root) as terminal:
         terminal.wait_for(lambda: terminal.rows[1].startswith("virtio1   host 2   state live"))
         yield terminal
 
@@ -162,13 +162,13 @@ def terminal(tree: Tree) -> Iterator[Terminal]:
 def test_the_screen_follows_the_driver(tree: Tree, terminal: Terminal) -> None:
     (row,) = [row for row in terminal.rows if row.startswith("!  sdb")]
     assert "the device has it: waiting" in row
-    assert ALTERNATE_SCREEN in terminal.modes and CURSOR not in terminal.modes
+    assert terminal.is_taken()
 
     tree.add("virtio1", in_flight="", queues="queue 0 kind interrupt completed 7 ring works\n")
     terminal.wait_for(lambda: "Commands in flight: none" in terminal.rows)
     tree.add("virtio2", state="state waiting\n")
     terminal.wait_for(lambda: terminal.rows[0] == " virtio1  virtio2")
-    terminal.type("\t")
+    terminal.type("Tab")
     terminal.wait_for(lambda: terminal.rows[1].startswith("virtio2   state waiting"))
     shutil.rmtree(tree.folder("virtio2"))
     terminal.wait_for(lambda: terminal.rows[0] == " virtio1")
@@ -186,10 +186,28 @@ def test_the_screen_follows_the_driver(tree: Tree, terminal: Terminal) -> None:
     terminal.wait_for(lambda: "state live" in terminal.rows[1])
 
 
-@pytest.mark.parametrize("keys", ["q", "\x1b", "\x03"], ids=["q", "Esc", "Ctrl-C"])
-def test_a_key_that_ends_it_leaves_the_terminal_as_it_was(terminal: Terminal, keys: str) -> None:
-    assert not terminal.is_restored()
-    terminal.type(keys)
+@pytest.mark.parametrize(("rows", "columns"), [(12, 60), (50, 200), (1, 1)])
+def test_it_draws_anew_when_the_terminal_gets_another_size(
+    terminal: Terminal, rows: int, columns: int
+) -> None:
+
+    def shows(first: str, last: str) -> bool:
+        shown = terminal.rows
+        return first in shown[0] and shown[-1].startswith(last)
+
+    terminal.resize(rows, columns)
+    # With one row there is room for the keys only.
+    terminal.wait_for(lambda: shows("" if rows == 1 else "virtio1", "q quit"[:columns]))
+    assert len(terminal.rows) == rows
+    terminal.resize(30, 120)
+    terminal.wait_for(lambda: shows("virtio1", "q quit") and len(terminal.rows) == 30)
+    assert any("the device has it: waiting" in row for row in terminal.rows)
+
+
+@pytest.mark.parametrize("key", ["q", "Escape", "C-c"])
+def test_a_key_that_ends_it_leaves_the_terminal_as_it_was(terminal: Terminal, key: str) -> None:
+    assert terminal.is_taken()
+    terminal.type(key)
     assert terminal.ended() == 0
     assert terminal.is_restored()
 
@@ -198,13 +216,13 @@ def test_a_key_that_ends_it_leaves_the_terminal_as_it_was(terminal: Terminal, ke
 def test_a_signal_that_ends_it_leaves_the_terminal_as_it_was(
     terminal: Terminal, number: signal.Signals
 ) -> None:
-    terminal.process.send_signal(number)
+    terminal.send_signal(number)
     assert terminal.ended() == 0
     assert terminal.is_restored()
 
 
 def test_without_a_driver_the_terminal_is_left_alone(tmp_path: Path) -> None:
-    with Terminal([top.build(), "--root", tmp_path]) as terminal:
+    with Terminal([top.build(), "--root", tmp_path], tmp_path) as terminal:
         assert terminal.ended() == 1
         assert terminal.rows[0].startswith("error: there is no ")
         assert terminal.is_restored()

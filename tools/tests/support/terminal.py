@@ -1,109 +1,89 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A terminal for a program that draws on one: a pseudo-terminal, and the screen that comes of its output.
+"""A terminal for a program that draws on one: tmux's, whose screen can be read, and which types keys."""
 
-It knows what a program sends that draws with absolute positions, which is no more than to go to a place, to
-clear the screen, and to switch modes. Colours are left out.
-"""
-
-import fcntl
 import os
-import pty
-import re
-import select
-import struct
+import signal
 import subprocess
-import termios
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# A sequence that steers the terminal, an unfinished one at the end, or a character.
-PIECE = re.compile(
-    r"\x1b\[(?P<arguments>[?0-9;]*)(?P<order>[@-~])|(?P<rest>\x1b(?:\[[?0-9;]*)?\Z)|(?P<text>.)", re.S
-)
-ALTERNATE_SCREEN, CURSOR = "1049", "25"
+# Runs a program as a shell does. Notes its process, its exit code, and the terminal's settings before and after.
+SHELL = r"""
+cd "$1" && shift
+stty -g >before
+sh -c 'echo $$ >process && exec "$@"' sh "$@"
+echo $? >code.new
+stty -g >after
+mv code.new code
+exec sleep infinity
+"""
 
 
 class Terminal:
-    """A program in a terminal; a context manager that ends it."""
+    """A program in a terminal; a context manager that ends it. `folder` is for its files."""
 
-    def __init__(self, command: Sequence[str | Path], rows: int = 30, columns: int = 120) -> None:
-        self._ours, self._its = pty.openpty()
-        fcntl.ioctl(self._its, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self._before = termios.tcgetattr(self._its)
-        self._columns = columns
-        self._cells = [[" "] * columns for _ in range(rows)]
-        self._row = self._column = 0
-        self._rest = ""
-        # Modes that were switched on.
-        self.modes = {CURSOR}
-        self.process = subprocess.Popen(
-            command, stdin=self._its, stdout=self._its, stderr=self._its, start_new_session=True
-        )
+    def __init__(
+        self, command: Sequence[str | Path], folder: Path, rows: int = 30, columns: int = 120
+    ) -> None:
+        self._folder = folder / "terminal"
+        self._folder.mkdir()
+        size = ("-x", str(columns), "-y", str(rows))
+        words = [str(word) for word in command]
+        self._tmux("new-session", "-d", *size, "sh", "-c", SHELL, "sh", str(self._folder), *words)
+
+    def _tmux(self, *words: str) -> str:
+        # Neither the user's configuration nor the session that a test may run in has a say.
+        command = ["tmux", "-f", "/dev/null", "-S", str(self._folder / "socket"), *words]
+        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("TMUX")}
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, env={**surroundings, "LC_ALL": "C.UTF-8"}
+        ).stdout
 
     @property
     def rows(self) -> list[str]:
-        return ["".join(row).rstrip() for row in self._cells]
+        """The lines of the screen, without colours."""
+        return [row.rstrip() for row in self._tmux("capture-pane", "-p").split("\n")[:-1]]
 
-    def type(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
+    def coloured(self) -> str:
+        """The screen with the sequences that switch colours."""
+        return self._tmux("capture-pane", "-p", "-e")
+
+    def is_taken(self) -> bool:
+        """Whether the program has switched to the alternate screen, and the cursor off."""
+        return self._tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}") == "1 0\n"
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
+    def type(self, *keys: str) -> None:
+        """Types keys by tmux's names of them: Tab, Escape, C-c."""
+        self._tmux("send-keys", *keys)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(int((self._folder / "process").read_text()), number)
 
     def wait_for(self, what: Callable[[], Any], timeout: float = 20) -> None:
-        """Takes what the program writes until something holds."""
         end = time.monotonic() + timeout
         while not what():
             assert time.monotonic() < end, "\n".join(["it has not come, and the screen is:", *self.rows])
-            self._take(0.1)
+            time.sleep(0.05)
 
     def ended(self) -> int:
         """Waits for the program's end; returns its exit code."""
-        self.wait_for(lambda: self.process.poll() is not None)
-        self._take(0)
-        return self.process.returncode
+        code = self._folder / "code"
+        self.wait_for(code.exists)
+        return int(code.read_text())
 
     def is_restored(self) -> bool:
         """Whether the terminal is as it was before the program ran."""
-        same = termios.tcgetattr(self._its) == self._before
-        return same and self.modes == {CURSOR}
-
-    def _take(self, timeout: float) -> None:
-        while select.select([self._ours], [], [], timeout)[0]:
-            text = self._rest + os.read(self._ours, 1 << 16).decode(errors="replace")
-            self._rest = ""
-            for piece in PIECE.finditer(text):
-                self._obey(piece)
-            timeout = 0
-
-    def _obey(self, piece: re.Match[str]) -> None:
-        arguments, order = piece["arguments"] or "", piece["order"]
-        if piece["rest"]:
-            self._rest = piece["rest"]
-        elif text := piece["text"]:
-            self._put(text)
-        elif order == "H":
-            row, column = (int(number or 1) for number in f"{arguments};".split(";")[:2])
-            self._row, self._column = row - 1, column - 1
-        elif order == "J":
-            self._cells = [[" "] * self._columns for _ in self._cells]
-        elif order in "hl" and arguments.startswith("?"):
-            modes = set(arguments[1:].split(";"))
-            self.modes = self.modes | modes if order == "h" else self.modes - modes
-
-    def _put(self, text: str) -> None:
-        if text == "\r":
-            self._column = 0
-        elif text == "\n":
-            self._row += 1
-        elif self._row < len(self._cells) and self._column < self._columns:
-            self._cells[self._row][self._column] = text
-            self._column += 1
+        before, after = ((self._folder / name).read_text() for name in ("before", "after"))
+        shown = self._tmux("display-message", "-p", "#{alternate_on} #{cursor_flag}")
+        return before == after and shown == "0 1\n"
 
     def __enter__(self) -> "Terminal":
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
-        os.close(self._its)
+        self._tmux("kill-server")
