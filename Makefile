@@ -21,7 +21,7 @@ choose_kdir = tools/choose-kdir '$(RUNNING_KDIR)' $(if $(filter file,$(origin KE
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run check test test-device test-install test-uml test-x86 compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures toolbox
+.PHONY: help run check test test-device test-install test-uml test-x86 compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
@@ -50,6 +50,7 @@ help: ## this text
 	@echo "make lint             formatting, shellcheck, ruff and the rules of the house"
 	@echo "make doc              rustdoc of all sources, in build/doc; a broken link is an error"
 	@echo "make pictures         the pictures of docs/ from their text"
+	@echo "make top-picture      the picture of the viewer in README.md"
 	@echo "make toolbox          only makes the toolbox"
 	@echo
 	@echo "KERNEL=7.3 (default) or KERNEL=7.2 chooses the stock kernel. V=1 shows commands."
@@ -157,6 +158,9 @@ doc:
 
 pictures:
 	@$(in_toolbox) tools/pictures
+
+top-picture:
+	@$(in_toolbox) tools/top-picture
 
 toolbox:
 	@tools/toolbox

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# Runs a program as a shell does. Notes its process, its exit code, and the terminal's settings before and after.
+# Runs a program as a shell does. Notes its process, its code, and the terminal's settings before and after.
 SHELL = r"""
 cd "$1" && shift
 stty -g >before
