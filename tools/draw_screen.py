@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""draw_screen.py SCREEN COLUMNS PICTURE: draws the screen of a terminal, with its sequences for colours, as an SVG."""
+"""draw_screen.py SCREEN COLUMNS PICTURE: draws the screen of a terminal, with its colours, as an SVG."""
 
 import io
 import re

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""make-man DIRECTORY: writes the manual pages of tools/packaging/man into DIRECTORY.
+"""make_man.py DIRECTORY: writes the manual pages of tools/packaging/man into DIRECTORY.
 
 A page is Markdown for go-md2man. A line `@FILE#HEADING` in it stands for the section of docs/FILE.md that has this
 heading, without the heading itself, and `@FILE` for all sections of that document, with theirs. So what a page says
