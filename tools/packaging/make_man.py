@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """make_man.py DIRECTORY: writes the manual pages of tools/packaging/man into DIRECTORY.
 
-A page is Markdown for go-md2man. A line `@FILE#HEADING` in it stands for the section of docs/FILE.md that has this
-heading, without the heading itself, and `@FILE` for all sections of that document, with theirs. So what a page says
-about the driver is what the document says. A row of a table becomes a paragraph, tagged with all cells but the last,
-as a table does not fit into 80 columns. Runs inside the toolbox.
+A page is Markdown for go-md2man. A line `@FILE#HEADING` in it stands for the section of docs/FILE.md that
+has this heading, without the heading itself, and `@FILE` for all sections of that document, with theirs. So
+what a page says about the driver is what the document says. A row of a table becomes a paragraph, tagged
+with all cells but the last, as a table does not fit into 80 columns. Runs inside the toolbox.
 """
 
 import re
