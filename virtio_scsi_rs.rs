@@ -28,6 +28,7 @@ use kernel::{
 use crate::{
     device::DeviceData,
     kernel_glue::{
+        is_crash_kernel,
         module_version,
         writable_parameter,
         ModuleParts, //
@@ -171,6 +172,15 @@ fn settings() -> Settings {
     }
 }
 
+/// Returns the parameters as they are used: a crash kernel has little memory and few interrupts, so
+/// that devices get one request queue there. The block layer brings their tags down.
+fn settings_in_force() -> Settings {
+    match is_crash_kernel() {
+        true => settings().for_crash_kernel(),
+        false => settings(),
+    }
+}
+
 /// The settings of recovery of a host that has none of its own.
 static DEFAULTS: Defaults = {
     let mut defaults: Defaults = [&RECOVERY_WAIT; Setting::ALL.len()];
@@ -209,7 +219,7 @@ impl virtio_glue::Driver for VirtioScsi {
                 dev,
                 virtqueues.clone(),
                 resetter.clone(),
-                settings(),
+                settings_in_force(),
                 Policy::new(&DEFAULTS),
             )
         })

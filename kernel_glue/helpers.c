@@ -56,6 +56,11 @@ struct workqueue_struct *kernel_helper_alloc_workqueue(const char *name, bool fr
 			       0, name);
 }
 
+bool kernel_helper_is_crash_kernel(void)
+{
+	return is_kdump_kernel();
+}
+
 unsigned long kernel_helper_jiffies(void)
 {
 	return jiffies;

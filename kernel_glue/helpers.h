@@ -7,6 +7,7 @@
 #define KERNEL_GLUE_HELPERS_H
 
 #include <linux/completion.h>
+#include <linux/crash_dump.h>
 #include <linux/debugfs.h>
 #include <linux/ratelimit.h>
 #include <linux/seq_file.h>
@@ -25,6 +26,8 @@ void kernel_helper_ratelimit_init(struct ratelimit_state *state, unsigned int se
 struct workqueue_struct *kernel_helper_alloc_workqueue(const char *name, bool freezable);
 void kernel_helper_init_delayed_work(struct delayed_work *work, work_func_t func);
 void kernel_helper_init_work(struct work_struct *work, work_func_t func);
+
+bool kernel_helper_is_crash_kernel(void);
 
 unsigned long kernel_helper_jiffies(void);
 u64 kernel_helper_jiffies_to_msecs(unsigned long count);

@@ -49,7 +49,10 @@ pub use self::{
         Queue, //
     },
     pairs::Pairs,
-    panic::panic_for_dump,
+    panic::{
+        is_crash_kernel,
+        panic_for_dump, //
+    },
     parameter::{
         Entry,
         Parameter, //

@@ -20,6 +20,15 @@ impl Settings {
     /// The most virtqueues that a device can have, less controlq and eventq.
     pub const QUEUES_MAX: u32 = u16::MAX as u32 - 2;
 
+    /// Returns the settings for a kernel that writes a dump: one request queue, which interrupts.
+    pub const fn for_crash_kernel(self) -> Self {
+        Self {
+            poll_queues: 0,
+            request_queues: 1,
+            ..self
+        }
+    }
+
     /// Returns why the module must not be loaded with these values, if there is a reason.
     pub const fn mistake(&self) -> Option<&'static str> {
         if self.queue_depth > Self::QUEUE_DEPTH_MAX {

@@ -118,3 +118,16 @@ def test_data_stays_when_the_scheduler_changes(boot: Callable[..., QemuGuest], s
         guest.wait_until(f"test $(awk '{{ print $5 }}' /sys/block/{Path(node).name}/stat) -gt {before}")
     done = fio.Job.of(job.wait(300))
     assert done.error == 0, done.said
+
+
+def test_a_kernel_that_writes_a_dump_uses_one_queue(boot: Callable[..., QemuGuest], scratch: Path) -> None:
+    """Its memory is small, and its interrupts may be few. A parameter of the kernel makes it one, and names a
+    dump that is not there."""
+    disk = Disk(0, 0, 64 * MEGABYTE, scratch / "disk.img")
+    guest = boot(
+        [Controller([disk], {"num_queues": 4})], smp=4, parameters="poll_queues=1", append="elfcorehdr=64G"
+    )
+    assert sysfs.host_limit(guest, "nr_hw_queues") == 1
+    assert [kind for kind, _ in sysfs.hardware_queues(guest, disk)] == ["default"]
+    assert len(request_counts(guest)) == 1
+    fio.write_verified(guest, guest.node(disk), size="8M", numjobs=1)
