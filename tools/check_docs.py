@@ -6,12 +6,10 @@ Behind `make lint`. Prints each difference, and fails if there is one.
 """
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
+from sources import REPO, fail_with, tracked
+
 OPERATIONS = "docs/operations.md"
 INSIDE = "docs/seeing-inside.md"
 DOCUMENTS = f"{OPERATIONS} and {INSIDE}"
@@ -19,12 +17,6 @@ DOCUMENTS = f"{OPERATIONS} and {INSIDE}"
 PLACEHOLDER = re.compile(r"\b[NTL]\b|\.\.\.")
 # Of a message, this much at least has to be literal.
 SHORTEST = 8
-
-
-def tracked(*patterns: str) -> list[Path]:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
-    names = subprocess.run(command, cwd=REPO, check=True, capture_output=True, text=True).stdout.split()
-    return [REPO / name for name in names if (REPO / name).is_file()]
 
 
 def for_operators() -> str:
@@ -116,10 +108,7 @@ def links() -> Iterator[str]:
 def main() -> None:
     driver = [path for path in tracked("*.rs") if not path.is_relative_to(REPO / "tools")]
     sources = "\n".join(path.read_text() for path in driver)
-    found = [*parameters(), *counters(sources), *reports(), *tracepoints(), *messages(sources), *links()]
-    for line in found:
-        print(f"  {line}", file=sys.stderr)
-    sys.exit(bool(found))
+    fail_with([*parameters(), *counters(sources), *reports(), *tracepoints(), *messages(sources), *links()])
 
 
 if __name__ == "__main__":
