@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Compares the documents with the sources: parameters, counters, reports, tracepoints, messages, and links.
+"""Compares the documents with the sources: parameters, counters, reports, tracepoints, messages, links, and
+what the threat model names.
 
 Behind `make lint`. Prints each difference, and fails if there is one.
 """
@@ -8,10 +9,12 @@ Behind `make lint`. Prints each difference, and fails if there is one.
 import re
 from collections.abc import Iterator
 
+import rust_items
 from sources import REPO, fail_with, tracked
 
 OPERATIONS = "docs/operations.md"
 INSIDE = "docs/seeing-inside.md"
+THREATS = "docs/untrusted-host.md"
 DOCUMENTS = f"{OPERATIONS} and {INSIDE}"
 # In a message of the documents: numbers, addresses, words that differ.
 PLACEHOLDER = re.compile(r"\b[NTL]\b|\.\.\.")
@@ -105,10 +108,34 @@ def links() -> Iterator[str]:
                 yield f"{document.relative_to(REPO)} links to {target}, which does not exist"
 
 
+def places() -> Iterator[str]:
+    """What the threat model names: tests (`test_x.py::test`, `wire::file::test`) and items (`x.rs::item`)."""
+    text = (REPO / THREATS).read_text()
+    for place in sorted(set(re.findall(r"`([^`\s]+::[^`]+)`", text))):
+        path, _, name = (
+            place.replace("wire::", "tools/wire/tests/", 1).replace("::", ".rs::", 1).partition("::")
+        )
+        if place.startswith("test_"):
+            path, name = f"tools/tests/{place.partition('::')[0]}", place.partition("::")[2]
+        elif not place.startswith("wire::"):
+            path, _, name = place.partition("::")
+        file = REPO / path
+        if not file.is_file():
+            found = False
+        elif path.endswith(".py"):
+            # A test can be that of another file, under the same name.
+            found = re.search(rf"^def {name}\(|^{name} = |^    {name},$", file.read_text(), re.M) is not None
+        else:
+            found = any(f"::{item}".endswith(f"::{name}") for item in rust_items.items(file.read_text()))
+        if not found:
+            yield f"{THREATS} names {place}, which does not exist"
+
+
 def main() -> None:
     driver = [path for path in tracked("*.rs") if not path.is_relative_to(REPO / "tools")]
     sources = "\n".join(path.read_text() for path in driver)
-    fail_with([*parameters(), *counters(sources), *reports(), *tracepoints(), *messages(sources), *links()])
+    found = [*parameters(), *counters(sources), *reports(), *tracepoints(), *messages(sources)]
+    fail_with([*found, *links(), *places()])
 
 
 if __name__ == "__main__":

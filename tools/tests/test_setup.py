@@ -155,6 +155,14 @@ BREAKS: dict[str, tuple[str, str | tuple[str, str]]] = {
     "documents, a parameter of the README": ("README.md", ("| `queue_depth` |", "| `depth` |")),
     "documents, a counter": ("docs/seeing-inside.md", ("| `waiting` |", "| `waits` |")),
     "documents, a message": ("docs/operations.md", "| `nobody logs this` | nothing |\n"),
+    "documents, a test of the threat model": (
+        "docs/untrusted-host.md",
+        ("::test_used_length_decides_nothing", "::test_used_length_decides_all"),
+    ),
+    "documents, an item of the threat model": (
+        "docs/untrusted-host.md",
+        ("::Healing`", "::Healer`"),
+    ),
     "documents, a link": ("docs/glossary.md", "[nothing](nowhere.md)\n"),
 }
 
