@@ -170,7 +170,11 @@ fn every_size_of_a_ring() {
                 protection,
                 ..Layout::WANTED
             };
-            let rings = Rings { size, indirect };
+            let rings = Rings {
+                size,
+                control: 2,
+                indirect,
+            };
             let Ok(fit) = limits.fit(layout, rings, &mut adjustments) else {
                 assert!(size < 3);
                 continue;
