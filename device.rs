@@ -162,6 +162,7 @@ fn rebuild(dev: &Device<device::Bound>, data: &DeviceData) -> Result {
     let layout = config_space::set_layout(dev, &mut adjustments)?;
     let rings = Rings {
         size: data.queues.smallest_ring(count),
+        control: data.recovery.control().size(),
         indirect: dev.has_indirect_descriptors(),
     };
 

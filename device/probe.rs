@@ -235,6 +235,7 @@ fn fit_limits(
     let layout = config_space::set_layout(dev, adjustments)?;
     let rings = Rings {
         size: queues.smallest_ring(),
+        control: queues.control.size(),
         indirect: dev.has_indirect_descriptors(),
     };
     let limits = offered

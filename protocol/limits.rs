@@ -40,6 +40,9 @@ const SEGMENT_MIN: u64 = 65_536;
 /// response.
 const DESCRIPTORS_FIXED: u32 = 2;
 
+/// How many descriptors a request of the controlq takes: one to read, one to write.
+const CONTROL_DESCRIPTORS: u32 = 2;
+
 /// The length of an event in the specification, in bytes.
 pub const EVENT_SIZE: u32 = 16;
 
@@ -55,11 +58,13 @@ pub struct Platform {
     pub mapping: u64,
 }
 
-/// The rings of the request queues.
+/// The rings of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rings {
-    /// The number of descriptors of the smallest.
+    /// The number of descriptors of the smallest request queue.
     pub size: u32,
+    /// The number of descriptors of the controlq.
+    pub control: u32,
     /// Whether descriptors may be indirect.
     pub indirect: bool,
 }
@@ -226,6 +231,15 @@ impl Limits {
             });
         }
 
+        // The virtio core warns of a chain that is longer than its ring.
+        if rings.control < CONTROL_DESCRIPTORS {
+            return Err(Refusal {
+                field: "controlq size",
+                offered: rings.control,
+                reason: "a request of the controlq takes 2 descriptors",
+            });
+        }
+
         let segments = u32::from(self.segments).min(room);
         adjustments.note("seg_max", self.segments.into(), segments);
 
@@ -280,6 +294,12 @@ impl Limits {
                 rings.size < self.all_segments() + DESCRIPTORS_FIXED,
                 "queue size",
                 rings.size,
+                MORE,
+            ),
+            (
+                rings.control < CONTROL_DESCRIPTORS,
+                "controlq size",
+                rings.control,
                 MORE,
             ),
             (

@@ -86,6 +86,11 @@ impl ControlQueue {
         )
     }
 
+    /// Returns the number of descriptors of the ring.
+    pub fn size(&self) -> u32 {
+        self.ring.lock().vring_size()
+    }
+
     /// Returns the state of the device.
     pub(super) fn shared(&self) -> &SharedState {
         &self.shared

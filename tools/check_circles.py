@@ -11,12 +11,10 @@ trait. KUnit tests and doc comments do not count.
 """
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
+from sources import REPO, fail_with, tracked
+
 ROOT = "virtio_scsi_rs"
 # Strings are kept out of the way, as they may have what looks like a comment.
 NO_CODE = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.S)
@@ -80,20 +78,13 @@ class Source:
 
 
 def read() -> dict[Module, Source]:
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs"],
-        cwd=REPO,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
     sources = {}
-    for name in names:
-        module = Path(name).with_suffix("").parts
-        if module[0] in ("examples", "tools") or "tests" in module or not (REPO / name).is_file():
+    for path in tracked("*.rs"):
+        module = path.relative_to(REPO).with_suffix("").parts
+        if module[0] in ("examples", "tools") or "tests" in module:
             continue
         module = () if module == (ROOT,) else module[:-1] if module[-1] == "mod" else module
-        sources[module] = Source(module, (REPO / name).read_text())
+        sources[module] = Source(module, path.read_text())
     return sources
 
 
@@ -126,13 +117,13 @@ def main() -> None:
         module: {resolve(sources, path) for path in source.paths} - {module}
         for module, source in sources.items()
     }
-    found = circles(edges)
-    for circle in found:
-        print("  modules import each other:", file=sys.stderr)
+    found = []
+    for circle in circles(edges):
+        found.append("modules import each other:")
         for module in sorted(circle):
             names = ", ".join("/".join(other) or ROOT for other in sorted(edges[module] & circle))
-            print(f"    {'/'.join(module) or ROOT}: {names}", file=sys.stderr)
-    sys.exit(bool(found))
+            found.append(f"  {'/'.join(module) or ROOT}: {names}")
+    fail_with(found)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Compares the documents with the sources: parameters, counters, reports, tracepoints, messages, and links.
+"""Compares the documents with the sources: parameters, counters, reports, tracepoints, messages, links, and
+what the threat model names.
 
 Behind `make lint`. Prints each difference, and fails if there is one.
 """
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
+import rust_items
+from sources import REPO, fail_with, tracked
+
 OPERATIONS = "docs/operations.md"
 INSIDE = "docs/seeing-inside.md"
+THREATS = "docs/untrusted-host.md"
 DOCUMENTS = f"{OPERATIONS} and {INSIDE}"
 # In a message of the documents: numbers, addresses, words that differ.
 PLACEHOLDER = re.compile(r"\b[NTL]\b|\.\.\.")
 # Of a message, this much at least has to be literal.
 SHORTEST = 8
-
-
-def tracked(*patterns: str) -> list[Path]:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
-    names = subprocess.run(command, cwd=REPO, check=True, capture_output=True, text=True).stdout.split()
-    return [REPO / name for name in names if (REPO / name).is_file()]
 
 
 def for_operators() -> str:
@@ -113,13 +108,34 @@ def links() -> Iterator[str]:
                 yield f"{document.relative_to(REPO)} links to {target}, which does not exist"
 
 
+def places() -> Iterator[str]:
+    """What the threat model names: tests (`test_x.py::test`, `wire::file::test`) and items (`x.rs::item`)."""
+    text = (REPO / THREATS).read_text()
+    for place in sorted(set(re.findall(r"`([^`\s]+::[^`]+)`", text))):
+        path, _, name = (
+            place.replace("wire::", "tools/wire/tests/", 1).replace("::", ".rs::", 1).partition("::")
+        )
+        if place.startswith("test_"):
+            path, name = f"tools/tests/{place.partition('::')[0]}", place.partition("::")[2]
+        elif not place.startswith("wire::"):
+            path, _, name = place.partition("::")
+        file = REPO / path
+        if not file.is_file():
+            found = False
+        elif path.endswith(".py"):
+            # A test can be that of another file, under the same name.
+            found = re.search(rf"^def {name}\(|^{name} = |^    {name},$", file.read_text(), re.M) is not None
+        else:
+            found = any(f"::{item}".endswith(f"::{name}") for item in rust_items.items(file.read_text()))
+        if not found:
+            yield f"{THREATS} names {place}, which does not exist"
+
+
 def main() -> None:
     driver = [path for path in tracked("*.rs") if not path.is_relative_to(REPO / "tools")]
     sources = "\n".join(path.read_text() for path in driver)
-    found = [*parameters(), *counters(sources), *reports(), *tracepoints(), *messages(sources), *links()]
-    for line in found:
-        print(f"  {line}", file=sys.stderr)
-    sys.exit(bool(found))
+    found = [*parameters(), *counters(sources), *reports(), *tracepoints(), *messages(sources)]
+    fail_with([*found, *links(), *places()])
 
 
 if __name__ == "__main__":

@@ -41,9 +41,13 @@ fn system(queues: u32) -> Platform {
     }
 }
 
-/// Request queues whose smallest has so many descriptors.
+/// Request queues whose smallest has so many descriptors, and a controlq that just takes a request.
 fn ring(size: u32, indirect: bool) -> Rings {
-    Rings { size, indirect }
+    Rings {
+        size,
+        control: 2,
+        indirect,
+    }
 }
 
 #[test]
@@ -215,6 +219,36 @@ fn what_cannot_be_served_is_refused_by_name() {
     ] {
         let refusal = Limits::new(&config, &UNSET, system(1), &mut adjustments).unwrap_err();
         assert!(refusal.to_string().starts_with(said), "{refusal}");
+    }
+}
+
+#[test]
+fn a_controlq_without_room_for_a_request_is_refused_by_name() {
+    let mut adjustments = Adjustments::default();
+    let limits = Limits::new(&ORDINARY, &UNSET, system(1), &mut adjustments).unwrap();
+    let before = limits
+        .fit(Layout::WANTED, ring(128, true), &mut adjustments)
+        .unwrap();
+
+    for control in [0, 1] {
+        for indirect in [false, true] {
+            let rings = Rings {
+                control,
+                ..ring(128, indirect)
+            };
+            let refusal = limits
+                .fit(Layout::WANTED, rings, &mut adjustments)
+                .unwrap_err();
+            let said = format!("controlq size is {control}: ");
+
+            assert!(refusal.to_string().starts_with(&said), "{refusal}");
+            // Nor is one that comes back with it from a reset.
+            let refusal = before
+                .still_served(&limits, Layout::WANTED, rings)
+                .unwrap_err();
+
+            assert!(refusal.to_string().starts_with(&said), "{refusal}");
+        }
     }
 }
 

@@ -118,7 +118,7 @@ proptest! {
 
         let layout = Layout { protection, ..Layout::WANTED };
 
-        match limits.fit(layout, Rings { size, indirect }, &mut adjustments) {
+        match limits.fit(layout, Rings { size, control: 2, indirect }, &mut adjustments) {
             Ok(ring) => {
                 // Header, response and all segments fit in the ring.
                 let lists = if ring.protection { 2 } else { 1 };
@@ -136,8 +136,8 @@ proptest! {
 
                 // The same device comes back from a reset, and one with a ring that is too short
                 // for any command.
-                let short = Rings { size: 2, indirect };
-                let same = Rings { size, indirect };
+                let short = Rings { size: 2, control: 2, indirect };
+                let same = Rings { size, control: 2, indirect };
 
                 prop_assert_eq!(ring.still_served(&limits, layout, same), Ok(()));
                 prop_assert!(ring.still_served(&limits, layout, short).is_err());
