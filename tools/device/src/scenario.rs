@@ -238,6 +238,19 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_are_good() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let checked = Scenario::read(&path).and_then(Scenario::check);
+            assert!(checked.is_ok(), "{}: {checked:?}", path.display());
+            count += 1;
+        }
+        assert!(count > 30);
+    }
+
+    #[test]
     fn unknown_keys_are_refused_everywhere() {
         for text in [
             "x = 1",
