@@ -101,6 +101,20 @@ def messages(sources: str) -> Iterator[str]:
             yield f"{OPERATIONS} has a message that no source has: {message}"
 
 
+def device_log() -> Iterator[str]:
+    """The lines that the scripted device logs. For its keys and orders it has a test of its own."""
+    sources = "\n".join(path.read_text() for path in tracked("tools/device/src/*.rs"))
+    real = set(re.findall(r'\.(?:line|broken)\(\s*"(\w+)"', sources))
+    for both in re.findall(r'\.line\(if [^{]+\{ "(\w+)" \} else \{ "(\w+)" \}', sources):
+        real |= set(both)
+    document = "tools/device/doc/control.md"
+    body = re.search(r"^## The log\n(.*?)^## ", (REPO / document).read_text(), re.M | re.S)
+    cells = [line.split(" | ")[0] for line in body[1].splitlines() if line.startswith("| `")] if body else []
+    documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    for name in sorted(real ^ documented):
+        yield f"{document} and the scripted device do not both have the line {name} of the log"
+
+
 def links() -> Iterator[str]:
     for document in tracked("*.md"):
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
@@ -135,7 +149,7 @@ def main() -> None:
     driver = [path for path in tracked("*.rs") if not path.is_relative_to(REPO / "tools")]
     sources = "\n".join(path.read_text() for path in driver)
     found = [*parameters(), *counters(sources), *reports(), *tracepoints(), *messages(sources)]
-    fail_with([*found, *links(), *places()])
+    fail_with([*found, *device_log(), *links(), *places()])
 
 
 if __name__ == "__main__":

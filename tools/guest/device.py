@@ -7,7 +7,8 @@
         device("add_rule", rule={"name": "x", "match": {"opcode": "READ_10"}, "action": {"drop": True}})
         device.lines("request", name="READ_10")
 
-A scenario is a dictionary of the same shape as the TOML files that tools/device/README.md describes.
+A scenario is a dictionary of the same shape as the TOML files that tools/device/doc/scenarios.md
+describes.
 """
 
 import json
@@ -46,6 +47,9 @@ def toml(value: dict[str, Any]) -> str:
     """A scenario as TOML; JSON's way to write values is nearly TOML's already."""
     parts = []
     for name, content in value.items():
+        if not isinstance(content, dict | list):
+            parts.insert(0, f"{name} = {_inline(content)}")
+            continue
         for table in content if isinstance(content, list) else [content]:
             head = f"[[{name}]]" if isinstance(content, list) else f"[{name}]"
             parts.append("\n".join([head, *(f"{key} = {_inline(item)}" for key, item in table.items())]))

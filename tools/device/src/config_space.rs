@@ -11,6 +11,7 @@ const CDB_SIZE_AT: usize = 24;
 
 /// Field values as a scenario gives them; what is not given is the default or stays.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConfigFields {
     /// Number of request queues that is reported; those served are the scenario's `request_queues`.

@@ -12,6 +12,8 @@ pub mod config_space;
 pub mod conformance;
 pub mod control;
 pub mod device;
+#[cfg(test)]
+mod documents;
 pub mod event_loop;
 pub mod log;
 pub mod ring;

@@ -14,15 +14,25 @@ use virtio_scsi_test_device::event_loop;
 use virtio_scsi_test_device::log::Log;
 use virtio_scsi_test_device::scenario::Scenario;
 
+/// What the options do not say.
+const HELP: &str = "\
+Example:
+  virtio-scsi-test-device --socket v.sock --scenario third-read-fails.toml --log log.jsonl
+  qemu-system-x86_64 -m 1G -machine q35,memory-backend=mem \\
+    -object memory-backend-memfd,id=mem,size=1G,share=on \\
+    -chardev socket,id=c0,path=v.sock -device vhost-user-scsi-pci,chardev=c0,num_queues=2 ...
+
+README.md is a guide, doc/scenarios.md has the format of scenarios, version 1.";
+
 /// A virtio-scsi device that behaves by script, served over vhost-user to QEMU or User-Mode Linux.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = HELP)]
 struct Arguments {
     /// The vhost-user socket to listen at
     #[arg(long, value_name = "PATH", required_unless_present = "check")]
     socket: Option<PathBuf>,
 
-    /// The scenario; without one, a memory disk that behaves
+    /// The scenario, a TOML file; without one, a memory disk that behaves
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
 
@@ -76,4 +86,35 @@ fn main() -> ExitCode {
         eprintln!("error: {error}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use virtio_scsi_test_device::scenario::VERSION;
+
+    #[test]
+    fn the_man_page_has_every_option_and_no_other() {
+        let page = include_str!("../doc/virtio-scsi-test-device.1.md");
+        let (_, options) = page.split_once("# OPTIONS").unwrap();
+        let (options, _) = options.split_once("# EXIT").unwrap();
+        let documented: Vec<&str> = options
+            .lines()
+            .filter_map(|line| line.strip_prefix("**--")?.split("**").next())
+            .collect();
+        let mut command = Arguments::command();
+        command.build();
+        let real: Vec<&str> = command
+            .get_arguments()
+            .filter_map(|argument| argument.get_long())
+            .collect();
+        assert_eq!(documented, real);
+    }
+
+    #[test]
+    fn the_help_names_the_version_of_scenarios() {
+        let help = Arguments::command().render_help().to_string();
+        assert!(help.contains(&format!("version {VERSION}.")), "{help}");
+    }
 }

@@ -12,10 +12,17 @@ use crate::scsi::target::Targets;
 use crate::scsi::unit::{Size, UnitConfig};
 use crate::wire::feature;
 
+/// The version of the format that this program reads. It rises when a file that was good would be
+/// refused or mean something else; keys that are only added do not raise it.
+pub const VERSION: i64 = 1;
+
 /// A scenario as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
+    /// The version of the format that it is written in, [`VERSION`] if there is none.
+    pub version: Option<i64>,
     /// The device.
     pub device: DeviceConfig,
     /// Its logical units.
@@ -26,6 +33,7 @@ pub struct Scenario {
 
 /// The device itself.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceConfig {
     /// How many request queues are served.
@@ -97,6 +105,20 @@ impl Scenario {
 
     /// Reads text.
     pub fn parse(text: &str) -> Result<Self, String> {
+        // Before the rest, as another version has other keys.
+        let version = text.parse::<toml::Table>().ok();
+        let version = version.and_then(|table| table.get("version")?.as_integer());
+        if let Some(version) = version.filter(|&version| version != VERSION) {
+            let (name, number) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+            let remedy = if version > VERSION {
+                "take a later release of the program, or write the scenario in"
+            } else {
+                "write the scenario in"
+            };
+            return Err(format!(
+                "version = {version}: {name} {number} reads version {VERSION} of the format; {remedy} version {VERSION}"
+            ));
+        }
         toml::from_str(text).map_err(|error| error.to_string())
     }
 
@@ -189,6 +211,66 @@ mod tests {
         assert_eq!(checked.targets.get(0, 0).unwrap().blocks, 256);
         assert_eq!(checked.targets.get(3, 300).unwrap().blocks, 512);
         assert_eq!(checked.rules.counts(), [("third read fails", 0, 0)]);
+    }
+
+    #[test]
+    fn another_version_is_refused_before_anything_else() {
+        for good in [
+            "",
+            "version = 1",
+            "version = 1\n[device]\nrequest_queues = 1",
+        ] {
+            check(good).unwrap();
+        }
+        let later = check("version = 2\nqueues = 1").unwrap_err();
+        assert!(later.starts_with("version = 2: "), "{later}");
+        assert!(later.contains("reads version 1 of the format; take a later release"));
+        let earlier = check("version = 0").unwrap_err();
+        assert!(
+            earlier.contains("; write the scenario in version 1"),
+            "{earlier}"
+        );
+        let text = check("version = \"1\"").unwrap_err();
+        assert!(
+            text.contains("line 1") && text.contains("expected i64"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_examples_are_good() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let checked = Scenario::read(&path).and_then(Scenario::check);
+            assert!(checked.is_ok(), "{}: {checked:?}", path.display());
+            count += 1;
+        }
+        assert!(count > 30);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_everywhere() {
+        for text in [
+            "x = 1",
+            "[device]\nx = 1",
+            "[device]\nconfig = { x = 1 }",
+            "[[unit]]\nx = 1",
+            "[[rule]]\nname = \"a\"\naction = { drop = true }\nx = 1",
+            "[[rule]]\nname = \"a\"\nmatch = { x = 1 }\naction = { drop = true }",
+            "[[rule]]\nname = \"a\"\naction = { x = 1 }",
+            "[[rule]]\nname = \"a\"\naction = { sense = { key = 1, asc = 1, x = 1 } }",
+            "[[rule]]\nname = \"a\"\naction = { corrupt = { x = 1 } }",
+            "[[rule]]\nname = \"a\"\naction = { scribble = { bytes = \"00\", x = 1 } }",
+            "[[rule]]\nname = \"a\"\naction = { flip = { offset = 0, for_ms = 1, x = 1 } }",
+        ] {
+            let got = check(text).unwrap_err();
+            assert!(
+                got.contains("unknown field `x`") || got.contains("did not match"),
+                "{text}: {got}"
+            );
+        }
     }
 
     #[test]

@@ -16,12 +16,14 @@ fn once() -> u64 {
     1
 }
 
-/// What can be asked.
+/// What can be asked. Those without fields have braces all the same: serde lets the others have any
+/// field.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
     /// Nothing.
-    Ping,
+    Ping {},
     /// A rule more; `first` puts it before the others.
     AddRule {
         /// The rule.
@@ -36,9 +38,9 @@ pub enum Order {
         name: String,
     },
     /// No rules.
-    ClearRules,
+    ClearRules {},
     /// How often each rule fitted and acted.
-    Rules,
+    Rules {},
     /// A logical unit more.
     AddUnit {
         /// The unit.
@@ -148,7 +150,7 @@ pub enum Order {
         wait: bool,
     },
     /// No event that is still to be sent is sent.
-    EndEvents,
+    EndEvents {},
     /// Whether event buffers are taken.
     Eventq {
         /// Taken or not.
@@ -190,7 +192,7 @@ pub enum Order {
         name: Option<String>,
     },
     /// The requests that were not answered.
-    Waiting,
+    Waiting {},
     /// A raw entry in a used ring.
     Used {
         /// Queue index
@@ -222,18 +224,18 @@ pub enum Order {
         queue: usize,
     },
     /// Counters.
-    Stats,
+    Stats {},
     /// A line for the log.
     Mark {
         /// Its text.
         text: String,
     },
     /// The connection to the front-end ends; the device waits for the next one.
-    Disconnect,
+    Disconnect {},
     /// The device ends at once, as in a crash.
-    Die,
+    Die {},
     /// The device ends.
-    Quit,
+    Quit {},
 }
 
 fn other_nexus() -> u32 {

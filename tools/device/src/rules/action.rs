@@ -12,6 +12,7 @@ use crate::wire::response;
 
 /// The `action` part of a rule. All parts can be combined unless they contradict each other.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ActionConfig {
     /// Whether the command or function is carried out; by default, unless its response or status is
@@ -63,6 +64,7 @@ pub struct ActionConfig {
 
 /// Sense data: codes, or bytes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, deny_unknown_fields)]
 pub enum SenseConfig {
     /// Fixed format with these codes.
@@ -81,6 +83,7 @@ pub enum SenseConfig {
 
 /// An amount of bytes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Amount {
     /// A number.
@@ -121,6 +124,7 @@ impl Amount {
 
 /// What is written into a request's buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Write {
     /// Response and data.
@@ -136,6 +140,7 @@ pub enum Write {
 
 /// A part of a request's buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The response, sense data and all.
@@ -153,6 +158,7 @@ pub enum Part {
 
 /// Bytes that are changed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Corrupt {
     /// Where.
@@ -179,6 +185,7 @@ fn all_bits() -> u8 {
 
 /// An id in the used ring that is not the request's own.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Id {
     /// This one.
@@ -189,6 +196,7 @@ pub enum Id {
 
 /// Bytes written after the answer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Scribble {
     /// Where: response, data_in or pi_in.
@@ -206,6 +214,7 @@ pub struct Scribble {
 
 /// A byte that keeps changing.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Flip {
     /// Where: response, data_in or pi_in.

@@ -13,6 +13,7 @@ const STANDARD_DATA: u16 = 256;
 
 /// Kinds of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum On {
     /// SCSI commands, on request queues.
@@ -28,6 +29,7 @@ pub enum On {
 
 /// The `match` part of a rule. Every part that is given has to fit.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct MatchConfig {
     /// Kind of request.

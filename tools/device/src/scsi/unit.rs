@@ -17,6 +17,7 @@ use super::{Command, Data, Reply, Reset};
 
 /// What kind of device a unit is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Direct access block device.
@@ -28,6 +29,7 @@ pub enum Kind {
 
 /// A logical unit as a scenario or the control socket describes it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct UnitConfig {
     /// Target, 0 to 255.
@@ -86,6 +88,7 @@ impl Default for UnitConfig {
 
 /// A number of bytes, written as a number or as text with a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Size {
     /// Bytes.
