@@ -49,6 +49,10 @@ use kernel::{
 /// The delays before each new attempt to create virtqueues when memory is short, in milliseconds.
 const RETRY_DELAYS_MS: [i64; 3] = [50, 500, 2_000];
 
+/// How often a handler is called for what the device had used before it was reset. Each call but the
+/// last takes a buffer, and a virtqueue has 32,768 at most (virtio 1.3, section 2.7.2).
+const CALLS_MAX: usize = 32_769;
+
 /// The presence of C virtqueues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Presence {
@@ -381,8 +385,13 @@ impl Virtqueues {
             let handler = &place.task;
 
             place.cancel();
-            // The buffers that the device has used before the reset are handled as used.
-            while handler.callback((&rcu::read_lock()).into()) == Rest::More {}
+            // The buffers that the device has used before the reset are handled as used. A device
+            // that goes on writing to the ring could make up more of them without end.
+            for _ in 0..CALLS_MAX {
+                if handler.callback((&rcu::read_lock()).into()) == Rest::None {
+                    break;
+                }
+            }
 
             if let Some(raw) = handler.uninstall() {
                 // SAFETY: `raw` comes from `uninstall`, so no other thread uses it, and the device

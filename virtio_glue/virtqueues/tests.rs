@@ -220,6 +220,19 @@ mod virtqueues {
     }
 
     #[test]
+    fn deletion_ends_although_the_device_makes_up_used_buffers() -> Result {
+        // Such a handler has always more to do, and gets nowhere.
+        let bench = Bench::started(0)?;
+
+        assert!(bench.handlers[0].add(1)?.is_none());
+        assert!(bench.device.use_next(0, 7));
+        bench.virtqueues.delete();
+        assert!(bench.handlers[0].has_unused(&[1]));
+        assert_eq!(bench.handlers[0].ring.lock().in_flight(), 0);
+        Ok(())
+    }
+
+    #[test]
     fn virtqueues_are_deleted_once() -> Result {
         let bench = Bench::new(TOKENS)?;
 
