@@ -21,7 +21,7 @@ choose_kdir = tools/choose-kdir '$(RUNNING_KDIR)' $(if $(filter file,$(origin KE
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run check test test-device test-install test-uml test-x86 compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
+.PHONY: help run check test test-device test-install test-uml test-x86 test-arm64 compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
@@ -31,6 +31,7 @@ help: ## this text
 	@echo "make test-install     the driver installed in whole systems, which are made first and kept"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
+	@echo "make test-arm64       some tests in QEMU with Debian's kernel for arm64; prepares it first, twenty-five minutes"
 	@echo "make compare          build/compare.md: tests with devices that are slow or wrong, the C driver and ours side by side"
 	@echo "make bench            build/bench.md: instructions per read and write, the C driver and ours; CELLS=all: more machines"
 	@echo "make bench-report     docs/benchmark.md: that and locks, memory, scans and times, with plots; an hour, see docs/testing.md"
@@ -53,7 +54,8 @@ help: ## this text
 	@echo "make top-picture      the picture of the viewer in README.md"
 	@echo "make toolbox          only makes the toolbox"
 	@echo
-	@echo "KERNEL=7.3 (default) or KERNEL=7.2 chooses the stock kernel. V=1 shows commands."
+	@echo "KERNEL=7.3 (default) or KERNEL=7.2 chooses the stock kernel, KERNEL=amd64-7.3 or cloud-arm64-7.3 another flavour."
+	@echo "V=1 shows commands."
 	@echo "The toolbox and kernels are kept in $${XDG_CACHE_HOME:-~/.cache}/virtio-scsi-rs (5 to 12 GB)."
 
 run:
@@ -83,6 +85,12 @@ test-uml:
 test-x86:
 	@tools/x86-kernel
 	@$(in_toolbox) env KERNEL=x86-sanitized python3 -m pytest -m x86 $(TESTS)
+
+# Emulated in any case, and a part of the tests for that reason.
+test-arm64: KERNEL := cloud-arm64-$(KERNEL)
+test-arm64:
+	@tools/build-module $(KERNEL)
+	@$(in_toolbox) python3 -m pytest -m arm64 $(TESTS)
 
 compare:
 	@$(in_toolbox) tools/compare $(TESTS)

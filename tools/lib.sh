@@ -96,9 +96,11 @@ module_sources() {
 }
 
 # choose_kernel SERIES: a kernel that modules are built for, as tools/build-module names them. Sets `kernel`, its
-# folder; `release`; `rust_flags`; and `compilers`, words for make.
+# folder; `release`; `rust_flags`; `compilers`, words for make; and `kernel_toolbox`, the tree that these are in if it
+# is not the toolbox.
 # shellcheck disable=SC2034 # for the scripts that source this
 choose_kernel() {
+	kernel_toolbox=
 	case $1 in
 	uml-*)
 		kernel=$("$tools/uml-kernel" "${1#uml-}")
@@ -113,6 +115,13 @@ choose_kernel() {
 		release=$(cat "$kernel/release")
 		rust_flags=
 		compilers=(LLVM=1)
+		;;
+	*64-*)
+		kernel=$("$tools/flavour-kernel" "$1")
+		release=$(cat "$kernel/release")
+		rust_flags=
+		mapfile -t compilers <"$kernel/compilers"
+		[ ! -f "$kernel/toolbox" ] || kernel_toolbox=$(cat "$kernel/toolbox")
 		;;
 	*)
 		kernel=$("$tools/kernel-tree" "$1")

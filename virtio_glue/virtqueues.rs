@@ -49,8 +49,8 @@ use kernel::{
 /// The delays before each new attempt to create virtqueues when memory is short, in milliseconds.
 const RETRY_DELAYS_MS: [i64; 3] = [50, 500, 2_000];
 
-/// How often a handler is called for what the device had used before it was reset. Each call but the
-/// last takes a buffer, and a virtqueue has 32,768 at most (virtio 1.3, section 2.7.2).
+/// How often a handler is called for what the device had used before it was reset. Each call but
+/// the last takes a buffer, and a virtqueue has 32,768 at most (virtio 1.3, section 2.7.2).
 const CALLS_MAX: usize = 32_769;
 
 /// The presence of C virtqueues.

@@ -3,6 +3,7 @@
 
 disks.py       what the machine's SCSI controller serves
 initramfs.py   the guest's userland, made of the toolbox's files
+elf.py         the libraries of programs for another processor
 channel.py     QMP and the guest agent, as plain calls
 guest.py       what every guest can do: boot, run, push, pull, have its log checked, power off
 qemu.py        a guest in QEMU, with Debian's stock kernel: plug disks, stop, trace

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The guest's userland: an initramfs made of files of the toolbox and of the stock kernel's modules.
+"""The guest's userland: an initramfs made of files of the toolbox and of the stock kernel's modules. For a
+guest with another processor, programs and libraries come from a tree of such.
 
 The large part changes only with the toolbox and the kernel, so it is kept in the cache. What changes
 from run to run (our module, a test's files) goes into a second, small archive: the kernel unpacks
@@ -16,7 +17,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import paths
+from . import elf, paths
 
 # Programs as the toolbox has them, found on PATH, with the libraries they need.
 PROGRAMS = """
@@ -30,10 +31,10 @@ dmsetup multipath multipathd
 """.split()
 # What multipathd loads, and udev, which it learns of paths from. Nobody starts them if no test does.
 MULTIPATH = [
-    "/usr/lib/multipath/libchecktur.so",
-    "/usr/lib/multipath/libprioconst.so",
-    "/usr/lib/systemd/systemd-udevd",
-    "/usr/lib/udev/scsi_id",
+    "usr/lib/multipath/libchecktur.so",
+    "usr/lib/multipath/libprioconst.so",
+    "usr/lib/systemd/systemd-udevd",
+    "usr/lib/udev/scsi_id",
 ]
 UDEV_RULES = "55-dm 56-dm-mpath 60-multipath 60-persistent-storage 95-dm-notify".split()
 
@@ -51,6 +52,7 @@ MORE_MODULES = [
     "nls_utf8",
     "nls_ascii",
     "udf",
+    "ext4",
     "xfs",
     "btrfs",
     "scsi_debug",
@@ -59,6 +61,8 @@ MORE_MODULES = [
 C_DRIVER = "virtio_scsi"
 C_DRIVER_PATH = "/lib/c-driver/virtio_scsi.ko"
 
+# The tree that the toolbox's own files are in.
+TOOLBOX = Path("/")
 # How long an image is kept after its last use.
 KEEP_SECONDS = 86400
 
@@ -135,20 +139,22 @@ def _stage(root: Path, kernel: paths.Kernel) -> None:
         (root / name).symlink_to(f"usr/{name}")
     (root / "etc/mtab").symlink_to("/proc/self/mounts")
 
-    wanted = [shutil.which(name) or name for name in PROGRAMS]
+    top = kernel.programs
+    folders = f"{top / 'usr/bin'}:{top / 'usr/sbin'}"
+    wanted = [shutil.which(name, path=folders) or name for name in PROGRAMS]
     if missing := [name for name in wanted if not name.startswith("/")]:
-        raise RuntimeError(f"the toolbox lacks {' '.join(missing)}")
-    wanted += [str(path) for path in Path("/usr/bin").glob("s*") if path.name.startswith(("sg", "scsi_"))]
-    wanted += ["/usr/bin/rescan-scsi-bus.sh", "/usr/bin/busybox", *MULTIPATH]
+        raise RuntimeError(f"{top} has no {' '.join(missing)}")
+    wanted += [str(path) for path in (top / "usr/bin").glob("s*") if path.name.startswith(("sg", "scsi_"))]
+    wanted += [str(top / name) for name in ("usr/bin/rescan-scsi-bus.sh", "usr/bin/busybox", *MULTIPATH)]
     needed: set[str] = set()
     for path in wanted:
-        _copy(root, Path(path))
-        needed |= libraries(path)
+        _copy(root, Path(path), top)
+        needed |= libraries(path) if top == TOOLBOX else elf.libraries(path, top)
     for path in needed:
-        _copy(root, Path(path))
+        _copy(root, Path(path), top)
     for name in (*FILES, *(f"/usr/lib/udev/rules.d/{rules}.rules" for rules in UDEV_RULES)):
         if Path(name).exists():
-            _copy(root, Path(name))
+            _copy(root, Path(name), TOOLBOX)
     _busybox(root)
 
     modules = _modules(root, kernel)
@@ -157,16 +163,17 @@ def _stage(root: Path, kernel: paths.Kernel) -> None:
     shutil.copy(init, root / "init")
 
 
-def _copy(root: Path, path: Path) -> None:
-    """Copies a file of the toolbox to its place, and what it links to."""
+def _copy(root: Path, path: Path, top: Path) -> None:
+    """Copies a file of the tree `top` to its place, and what it links to."""
     path = path.parent.resolve() / path.name
-    target = root / str(path).lstrip("/")
+    target = root / path.relative_to(top)
     if target.is_symlink() or target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.is_symlink():
-        target.symlink_to(path.readlink())
-        _copy(root, path.parent / path.readlink())
+        link = path.readlink()
+        target.symlink_to(link)
+        _copy(root, top / str(link).lstrip("/") if link.is_absolute() else path.parent / link, top)
     else:
         shutil.copy2(path, target)
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,23 @@ from .disks import Controller
 
 KVM_CREATE_VM = 0xAE01
 
-# Stable module addresses, no clock noise of emulation in the log (on a busy host a timer is late), a panic
-# ends the run, and room for a long log. An oops is the end of every test, so it is made a panic.
-COMMAND_LINE = (
-    "console=ttyS0 panic=-1 oops=panic nokaslr tsc=nowatchdog no_timer_check log_buf_len=4M "
-    "printk.time=1 mitigations=off audit=0"
-)
+# Stable module addresses, a panic ends the run, and room for a long log. An oops is the end of every test, so
+# it is made a panic.
+COMMAND_LINE = "panic=-1 oops=panic nokaslr log_buf_len=4M printk.time=1 mitigations=off audit=0"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What depends on the processor that the guest is for."""
+
+    emulator: str
+    machine: str
+    append: str
+
+
+# No clock noise of emulation in the log: on a busy host a timer is late.
+AMD64 = Platform("qemu-system-x86_64", "q35", "console=ttyS0 tsc=nowatchdog no_timer_check")
+ARM64 = Platform("qemu-system-aarch64", "virt,gic-version=3", "console=ttyAMA0")
 
 
 @functools.cache
@@ -65,6 +77,7 @@ class QemuProcess:
         log_dir: Path,
         options: Sequence[str],
         *,
+        emulator: str = AMD64.emulator,
         console: bool = False,
         interactive: bool = False,
     ) -> None:
@@ -73,7 +86,7 @@ class QemuProcess:
         self.console = log_dir / "console.log"
         names = ["qmp", "agent", *(["console"] if console else [])]
         ours, theirs = zip(*(socket.socketpair() for _ in names), strict=True)
-        command = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-S"]
+        command = [emulator, "-nodefaults", "-display", "none", "-S"]
         for name, end in zip(names, theirs, strict=True):
             log = f",logfile={self.console}" if name == "console" else ""
             command += ["-chardev", f"socket,id={name},fd={end.fileno()}{log}"]
@@ -154,14 +167,16 @@ class QemuMachine(QemuProcess):
         args: Sequence[str],
         interactive: bool,
     ) -> None:
-        kvm = kvm_serves()
+        platform = ARM64 if kernel.arm64 else AMD64
+        machine = machine or platform.machine
+        kvm = not kernel.arm64 and kvm_serves()
         kind = "microvm,rtc=on" if machine == "microvm" else machine
         suffix = "device" if machine == "microvm" else "pci"
         options = ["-no-reboot", "-machine", kind, *processor(kvm)]
         options += ["-smp", str(smp), "-m", str(memory)]
         options += ["-kernel", str(kernel.image), "-initrd", str(initrd)]
         clock = clock_of_microvm(kvm) if machine == "microvm" else ""
-        options += ["-append", f"{COMMAND_LINE} {clock} {append}".strip()]
+        options += ["-append", f"{platform.append} {COMMAND_LINE} {clock} {append}".strip()]
         console = log_dir / "console.log"
         if interactive:
             options += ["-chardev", f"stdio,id=console,mux=on,signal=off,logfile={console}"]
@@ -172,4 +187,4 @@ class QemuMachine(QemuProcess):
         for device in devices:
             options += _json("-device", device)
         options += [*storage(controllers, machine), *args]
-        super().__init__(log_dir, options, interactive=interactive)
+        super().__init__(log_dir, options, emulator=platform.emulator, interactive=interactive)

@@ -17,6 +17,8 @@ CACHE = Path(os.environ["VSRS_CACHE"])
 SERIES = os.environ.get("KERNEL") or "7.3"
 # The kernel of tools/x86-kernel.
 SANITIZED = "x86-sanitized"
+# Whether the kernel under test is for arm64.
+ARM64 = "arm64-" in SERIES
 # How much longer than usual things may take.
 SLOWNESS = 4 if SERIES == SANITIZED else 1
 
@@ -28,7 +30,7 @@ def toolbox_key() -> str:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel as tools/kernel-tree prepared it."""
+    """A kernel as tools/kernel-tree or tools/flavour-kernel prepared it."""
 
     series: str
     directory: Path
@@ -38,12 +40,22 @@ class Kernel:
         """Finds it; the commands that lead here have it prepared before."""
         resolved = CACHE / "kernels" / f"{series}.resolved"
         if not resolved.exists():
-            raise SystemExit(f"kernel {series} is not prepared: run tools/kernel-tree {series} first")
+            raise SystemExit(f"kernel {series} is not prepared: run tools/build-module {series} first")
         return cls(series, Path(resolved.read_text().splitlines()[1]))
 
     @property
     def release(self) -> str:
         return (self.directory / "release").read_text().strip()
+
+    @property
+    def arm64(self) -> bool:
+        """Whether it is for arm64, and not for amd64 as the toolbox is."""
+        return "arm64-" in self.series
+
+    @property
+    def programs(self) -> Path:
+        """The tree with programs for its guest."""
+        return self.directory / "programs" if self.arm64 else Path("/")
 
     @property
     def image(self) -> Path:

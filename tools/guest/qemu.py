@@ -28,7 +28,8 @@ EMULATION_FAULT = "Oops: int3"
 
 
 class QemuGuest(Guest):
-    """A guest in QEMU; a context manager that boots and ends it.
+    """A guest in QEMU; a context manager that boots and ends it. `machine` is QEMU's name of another machine
+    than q35, or virt for arm64.
 
     with QemuGuest(log_dir, controllers=[Controller([Disk()])]) as guest:
         guest.run("sg_inq /dev/sg0", check=True)
@@ -48,7 +49,7 @@ class QemuGuest(Guest):
         memory: int = 1024,
         devices: Sequence[dict[str, Any]] = (),
         append: str = "",
-        machine: str = "q35",
+        machine: str = "",
         args: Sequence[str] = (),
         files: Mapping[str, bytes | Path] | None = None,
         allow: Iterable[str] = (),

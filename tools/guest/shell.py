@@ -12,7 +12,7 @@ from .qemu import QemuGuest
 DIRECTORY = paths.LOGS / "shell"
 
 WELCOME = """#!/bin/bash
-stty rows {rows} cols {columns} </dev/ttyS0
+stty rows {rows} cols {columns} </dev/console
 dmesg -n 4
 insmod {module} || echo "the module did not load: see dmesg"
 sleep 1

@@ -10,7 +10,7 @@ from guest import Controller, QemuGuest
 from support import data
 from support.data import Disks, each_gets_its_own, many, seen
 
-pytestmark = pytest.mark.main
+pytestmark = [pytest.mark.main, pytest.mark.arm64]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from guest import MEGABYTE, Controller, Disk, QemuGuest, fio
 from support.known_lines import GOING
 
-pytestmark = [pytest.mark.main, pytest.mark.compare]
+pytestmark = [pytest.mark.main, pytest.mark.compare, pytest.mark.arm64]
 
 
 def units(guest: QemuGuest) -> set[str]:

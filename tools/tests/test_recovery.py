@@ -10,10 +10,10 @@ import pytest
 from guest import MEGABYTE, Controller, Disk, QemuGuest, fio, logcheck
 from support.boots import unplugs
 from support.known_lines import GOING, TWO_SCANS
-from support.machines import S3, root_port
+from support.machines import S3, root_port, suspends
 from support.workloads import VERIFIED
 
-pytestmark = [pytest.mark.main, pytest.mark.x86]
+pytestmark = [pytest.mark.main, pytest.mark.x86, pytest.mark.arm64]
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,7 @@ def test_hot_unplug_of_the_controller_ends_io(boot: Callable[..., QemuGuest]) ->
     guest.unload()
 
 
+@suspends
 def test_suspend_to_memory_loses_no_data(boot: Callable[..., QemuGuest], scratch: Path) -> None:
     """S3 ten times while data is written, which is verified in the end.
 

@@ -9,7 +9,7 @@ import pytest
 
 from guest import MEGABYTE, CommandFailed, Controller, Disk, LogNotClean, QemuGuest, logcheck, sysfs
 
-pytestmark = [pytest.mark.main, pytest.mark.x86, pytest.mark.ours("names our module")]
+pytestmark = [pytest.mark.main, pytest.mark.x86, pytest.mark.arm64, pytest.mark.ours("names our module")]
 
 
 def test_load_write_read_unload(boot: Callable[..., QemuGuest], scratch: Path) -> None:

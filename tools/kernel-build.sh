@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# How a kernel with sanitizers is built in the cache, of the source that tools/kernel-tree has: what
-# tools/uml-kernel and tools/x86-kernel share. To be sourced by them. They say
+# How a kernel is built in the cache, of the source that tools/kernel-tree has: what tools/uml-kernel, tools/x86-kernel
+# and tools/flavour-kernel share. To be sourced by them. They say
 #   script name variant        what the kernel is called
 #   arch fragments patches     how it is configured; what the fragments do not name is off
 #   place                      where it is kept, but for the key of what it is built from
 #   kmake patch_source finish  how make is called, what is changed in the source, what is to be done at last
-# Rust with KASAN needs a kernel built by clang.
+# They may say
+#   series kernel takes        whose source, the directory that it is in, how long it takes
+#   fetch                      what is downloaded
+# and have a `key`, `provide_source`, `configure` and `compile` of their own. Rust with KASAN needs a kernel built by clang.
 #
 # shellcheck disable=SC2154 # what the scripts say, and lib.sh
 
 series=7.3
+takes="ten to twenty minutes, 1 to 2 GB"
 
 in_toolbox() { "$tools/in-toolbox" "$@"; }
 
 manifest_of() {
 	local parts=() part
-	for part in tree boot release source/scripts source/rust source/include "source/arch/$arch" source/Makefile; do
+	for part in tree boot programs release source/scripts source/rust source/include "source/arch/$arch" source/Makefile; do
 		[ ! -e "$1/$part" ] || parts+=("$part")
 	done
 	manifest "$1" "${parts[@]}"
@@ -42,18 +46,21 @@ configure() {
 	grep '^CONFIG_' "$dir/wanted" | LC_ALL=C sort -u | LC_ALL=C comm -23 - <(LC_ALL=C sort "$dir/tree/.config") >"$dir/config.lost"
 }
 
+# Links to the files: kernel-tree takes its own away when it makes newer ones.
+provide_source() { cp -al "$kernel/source" "$dir/source"; }
+
 compile() { kmake -j"${JOBS:-2}" all; }
 
 build() {
 	local began=$SECONDS
 	room 4 "$cache" "building $name"
-	say "$name: building $dir (ten to twenty minutes, 1 to 2 GB)"
+	say "$name: building $dir ($takes)"
 	# A build that was interrupted goes on where it was.
 	if [ -e "$dir/complete" ] || [ ! -e "$dir/configured" ]; then
 		rm -rf --one-file-system "$dir"
 		mkdir -p "$dir/tree"
-		# Links to the files: kernel-tree takes its own away when it makes newer ones.
-		logged "linking the source" "$log-source.log" cp -al "$kernel/source" "$dir/source" || exit 1
+		! declare -F fetch >/dev/null || logged "downloading" "$log-download.log" fetch || exit 1
+		logged "linking the source" "$log-source.log" provide_source || exit 1
 		logged "patching the source" "$log-patch.log" patch_source || exit 1
 		logged "configuring" "$log-config.log" configure || exit 1
 		touch "$dir/configured"
@@ -77,7 +84,7 @@ remove_superseded() (
 
 # Builds the kernel, unless it is there, and prints the folder that it is in.
 provide() {
-	kernel=$("$tools/kernel-tree" "$series")
+	[ -n "${kernel:-}" ] || kernel=$("$tools/kernel-tree" "$series")
 	with_lock "$script-$variant"
 	mkdir -p "${place%/*}" "$cache/logs"
 	log=$cache/logs/$script-$variant
