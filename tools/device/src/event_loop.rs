@@ -163,7 +163,7 @@ impl Loop {
                     return Ok(());
                 }
                 self.watch(stream.as_raw_fd(), SESSION)?;
-                device.log.line("connected", json!({}));
+                device.connected();
                 self.session = Some(Session::new(stream));
                 self.kicks = vec![None; device.rings.len()];
             }
