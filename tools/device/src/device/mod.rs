@@ -261,6 +261,13 @@ impl Device {
         );
     }
 
+    /// Whether all queues are off, as before the driver has set them up and after it has gone.
+    pub fn is_at_rest(&self) -> bool {
+        self.rings
+            .iter()
+            .all(|ring| !(ring.started && ring.enabled))
+    }
+
     /// A front-end is there. It gets the next offer, or what the scenario says if there is none.
     pub fn connected(&mut self) {
         let queues = self.config.request_queues.into();
