@@ -21,7 +21,7 @@ choose_kdir = tools/choose-kdir '$(RUNNING_KDIR)' $(if $(filter file,$(origin KE
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run check test test-device test-install test-uml test-x86 test-arm64 compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
+.PHONY: help run check test test-device test-install test-uml test-x86 test-arm64 campaign compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
@@ -32,6 +32,7 @@ help: ## this text
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make test-arm64       some tests in QEMU with Debian's kernel for arm64; prepares it first, twenty-five minutes"
+	@echo "make campaign         a hostile device against the driver, at random; SEED=1 MINUTES=10, see docs/campaign.md"
 	@echo "make compare          build/compare.md: tests with devices that are slow or wrong, the C driver and ours side by side"
 	@echo "make bench            build/bench.md: instructions per read and write, the C driver and ours; CELLS=all: more machines"
 	@echo "make bench-report     docs/benchmark.md: that and locks, memory, scans and times, with plots; an hour, see docs/testing.md"
@@ -91,6 +92,12 @@ test-arm64: KERNEL := cloud-arm64-$(KERNEL)
 test-arm64:
 	@tools/build-module $(KERNEL)
 	@$(in_toolbox) python3 -m pytest -m arm64 $(TESTS)
+
+# What a seed draws, for so many minutes, in the kernels of test-uml. ARGUMENTS: of tools/campaign/__main__.py.
+campaign:
+	@for variant in kasan lockdep; do tools/uml-kernel $$variant >/dev/null || exit; done
+	@$(in_toolbox) env PYTHONPATH=tools:tools/tests DRIVER=$(DRIVER) VSRS_NO_BUILD=1 python3 -m campaign \
+		--seed '$(or $(SEED),1)' --minutes '$(or $(MINUTES),10)' $(ARGUMENTS)
 
 compare:
 	@$(in_toolbox) tools/compare $(TESTS)

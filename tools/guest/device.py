@@ -97,8 +97,12 @@ class TestDevice:
 
     __test__ = False
 
-    def __init__(self, log_dir: Path, scenario: dict[str, Any] | None = None, name: str = "device") -> None:
+    def __init__(
+        self, log_dir: Path, scenario: dict[str, Any] | None = None, name: str = "device", logs: bool = True
+    ) -> None:
         self.scenario = scenario or {"unit": [{}]}
+        # Whether it writes a log. At high rates that costs much, and fills the disk.
+        self.logs = logs
         self.log = log_dir / f"{name}.jsonl"
         self.file = log_dir / f"{name}.toml"
         self.output = log_dir / f"{name}.out"
@@ -120,7 +124,9 @@ class TestDevice:
 
     def _run(self) -> None:
         command = [str(build()), "--socket", str(self.socket), "--control", str(self._control)]
-        command += ["--log", str(self.log), "--scenario", str(self.file)]
+        command += ["--scenario", str(self.file)]
+        if self.logs:
+            command += ["--log", str(self.log)]
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         self._connection = socket.socket(socket.AF_UNIX)

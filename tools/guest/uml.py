@@ -24,7 +24,7 @@ from typing import Any
 from . import paths
 from .channel import Channel, ChannelError
 from .device import TestDevice
-from .guest import Driver, Guest, GuestError, GuestTimeout, Result
+from .guest import DRIVERS, Driver, Guest, GuestError, GuestTimeout, Result
 
 VARIANTS = ("kasan", "lockdep")
 # No guest outlives this: a kernel that hangs does not even heed SIGTERM.
@@ -61,9 +61,11 @@ def kernel(variant: str) -> Path:
     return Path(resolved.read_text().splitlines()[-1])
 
 
-def module_file(variant: str) -> Path:
-    """Our module as tools/build-module uml-VARIANT left it."""
-    return paths.our_module(f"uml-{variant}")
+def module_file(variant: str, driver: Driver = DRIVERS["ours"]) -> Path:
+    """Our module as tools/build-module uml-VARIANT left it, or the kernel's own."""
+    if driver == DRIVERS["ours"]:
+        return paths.our_module(f"uml-{variant}")
+    return kernel(variant) / f"tree/drivers/scsi/{driver.name}.ko"
 
 
 class UmlChannel(Channel):
@@ -130,7 +132,7 @@ class UmlMachine:
 class UmlGuest(Guest):
     """A User-Mode Linux guest with our driver; a context manager that boots and ends it.
 
-    `module` is "ours" or None. With lockdep, the log is clean only if lockdep is still at work.
+    `module` is "ours", "c" or None. With lockdep, the log is clean only if lockdep is still at work.
     """
 
     POWEROFF = "busybox poweroff -f"
@@ -196,13 +198,17 @@ class UmlGuest(Guest):
         stream.settimeout(None)
 
     def _module_file(self, driver: Driver) -> str:
-        return self.share(module_file(self.variant))
+        return self.share(module_file(self.variant, driver))
 
     def _units(self) -> int:
         return sum(len(device.scenario.get("unit", [])) for device in self.devices)
 
     def settle(self, timeout: float = 30) -> None:
         super().settle(timeout)
+
+    def share_module(self) -> str:
+        """The file of the driver that was chosen, as the guest sees it."""
+        return self._module_file(self.driver)
 
     def share(self, file: Path) -> str:
         """A file of the host, as the guest sees it. The clone itself may be hidden by what it mounts."""

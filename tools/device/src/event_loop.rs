@@ -3,7 +3,8 @@
 //! The main loop: one thread that waits for the front-end, for kicks, for the control socket and
 //! for time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -21,6 +22,9 @@ const SESSION: u64 = 1;
 const CONTROL: u64 = 2;
 const KICKS: u64 = 0x1_0000;
 const CLIENTS: u64 = 0x2_0000;
+
+/// How many front-ends are kept that have made room for others.
+const RETIRED: usize = 64;
 
 struct Client {
     stream: UnixStream,
@@ -85,6 +89,7 @@ struct Loop {
     front_end: Listening,
     control: Option<Listening>,
     session: Option<Session>,
+    retired: VecDeque<(Session, Option<File>)>,
     clients: BTreeMap<u64, Client>,
     next_client: u64,
     kicks: Vec<Option<RawFd>>,
@@ -99,6 +104,7 @@ impl Loop {
             front_end: Listening::new(socket)?,
             control: control.map(Listening::new).transpose()?,
             session: None,
+            retired: VecDeque::new(),
             clients: BTreeMap::new(),
             next_client: CLIENTS,
             kicks: Vec::new(),
@@ -156,6 +162,9 @@ impl Loop {
         match token {
             FRONT_END => {
                 let (stream, _) = self.front_end.listener.accept()?;
+                if self.session.is_some() && device.is_at_rest() {
+                    self.retire(device);
+                }
                 if self.session.is_some() {
                     device
                         .log
@@ -163,7 +172,7 @@ impl Loop {
                     return Ok(());
                 }
                 self.watch(stream.as_raw_fd(), SESSION)?;
-                device.log.line("connected", json!({}));
+                device.connected();
                 self.session = Some(Session::new(stream));
                 self.kicks = vec![None; device.rings.len()];
             }
@@ -225,6 +234,24 @@ impl Loop {
             self.kicks[index] = now;
         }
         Ok(())
+    }
+
+    /// A front-end whose queues are off makes room for another one. In User-Mode Linux it stays for as
+    /// long as somebody has a node of the device open, and would take its own for dead if what it has
+    /// here were closed.
+    fn retire(&mut self, device: &mut Device) {
+        let channel = device.channel.take();
+        if let Some(session) = &self.session {
+            self.forget(session.stream.as_raw_fd());
+        }
+        if let Some(session) = self.session.take() {
+            self.retired.push_back((session, channel));
+        }
+        if self.retired.len() > RETIRED {
+            self.retired.pop_front();
+        }
+        self.end_session(device);
+        device.disconnected();
     }
 
     fn end_session(&mut self, device: &mut Device) {

@@ -70,16 +70,19 @@ impl Default for DeviceConfig {
 impl DeviceConfig {
     /// The feature bits that are offered, with vhost-user's own.
     pub fn feature_bits(&self) -> Result<u64, String> {
-        self.features
-            .iter()
-            .try_fold(feature::PROTOCOL, |bits, code| {
-                let bit = code.resolve("feature", feature::NAMES)?;
-                if bit > 63 {
-                    return Err(format!("feature {bit}: bits are 0 to 63"));
-                }
-                Ok(bits | (1 << bit))
-            })
+        feature_bits(&self.features)
     }
+}
+
+/// The bits of some features, with vhost-user's own.
+pub fn feature_bits(features: &[Code]) -> Result<u64, String> {
+    features.iter().try_fold(feature::PROTOCOL, |bits, code| {
+        let bit = code.resolve("feature", feature::NAMES)?;
+        if bit > 63 {
+            return Err(format!("feature {bit}: bits are 0 to 63"));
+        }
+        Ok(bits | (1 << bit))
+    })
 }
 
 /// A checked scenario.

@@ -14,8 +14,9 @@ use order::Order;
 
 use crate::bytes::unhex;
 use crate::device::events::Burst;
-use crate::device::{Device, Wish};
+use crate::device::{Device, Offer, Wish};
 use crate::rules::Code;
+use crate::scenario::feature_bits;
 use crate::scsi::reservations::TYPES;
 use crate::scsi::unit::UnitConfig;
 use crate::scsi::Sense;
@@ -135,6 +136,14 @@ fn carry_out(device: &mut Device, order: Order) -> Result<Value, String> {
                 device.notify_config()?;
             }
         }
+        Order::Offers { offers } => {
+            let checked = offers.into_iter().map(|offer| {
+                let features = offer.features.as_deref().map(feature_bits).transpose()?;
+                let config = offer.config;
+                Ok(Offer { features, config })
+            });
+            device.offers = checked.collect::<Result<_, String>>()?;
+        }
         Order::NotifyConfig { times } => {
             for _ in 0..times {
                 device.notify_config()?;
@@ -158,6 +167,7 @@ fn carry_out(device: &mut Device, order: Order) -> Result<Value, String> {
             ring.push(&memory, id, len, 1)?;
             ring.misled = true;
             ring.notify(&memory, true)?;
+            device.stats.answers_ruled += 1;
         }
         Order::UsedJump { queue, by } => {
             let memory = device.memory.clone().ok_or("no driver is there")?;
@@ -302,6 +312,29 @@ mod tests {
         );
         assert_eq!(say(&mut device, r#"{"cmd":"quit"}"#)["ok"], true);
         assert_eq!(device.wish, Some(Wish::Quit));
+    }
+
+    #[test]
+    fn each_front_end_takes_an_offer() {
+        let mut device = device();
+        let usual = (device.features, device.space.read(4, 4));
+        let order =
+            r#"{"cmd":"offers","offers":[{"features":["version_1"]},{"config":{"seg_max":7}}]}"#;
+        assert_eq!(say(&mut device, order)["ok"], true);
+        device.connected();
+        assert_eq!(device.features, (1 << 32) | crate::wire::feature::PROTOCOL);
+        assert_eq!(device.space.read(4, 4), usual.1);
+        device.connected();
+        assert_eq!(
+            (device.features, device.space.read(4, 4)),
+            (usual.0, vec![7, 0, 0, 0])
+        );
+        device.connected();
+        assert_eq!((device.features, device.space.read(4, 4)), usual);
+        assert_eq!(device.stats.offers, 2);
+        let wrong = r#"{"cmd":"offers","offers":[{"features":["speed"]}]}"#;
+        let refused = say(&mut device, wrong);
+        assert!(refused["error"].as_str().unwrap().contains("speed"));
     }
 
     #[test]

@@ -164,6 +164,11 @@ pub enum Order {
         #[serde(default = "yes")]
         notify: bool,
     },
+    /// What the next front-ends find: each takes one of these, in their order.
+    Offers {
+        /// All that are left, instead of those that were.
+        offers: Vec<OfferConfig>,
+    },
     /// The driver is told of a change that there may not be.
     NotifyConfig {
         /// How often.
@@ -236,6 +241,19 @@ pub enum Order {
     Die {},
     /// The device ends.
     Quit {},
+}
+
+/// What a front-end finds, where that is not what the scenario says.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OfferConfig {
+    /// Features, by name or bit number.
+    #[serde(default)]
+    pub features: Option<Vec<Code>>,
+    /// Fields of the configuration space.
+    #[serde(default)]
+    pub config: ConfigFields,
 }
 
 fn other_nexus() -> u32 {

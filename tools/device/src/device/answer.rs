@@ -185,6 +185,11 @@ impl Device {
         if let Some(c) = config.corrupt.as_ref().filter(|c| c.part == Part::Response) {
             corrupt(&mut response_bytes, c);
         }
+        match &config.fuzz {
+            Some(fuzz) if fuzz.part == Part::DataIn => fuzz.apply(serial, &mut data_in),
+            Some(fuzz) => fuzz.apply(serial, &mut response_bytes),
+            None => {}
+        }
         let mut written = 0;
         if matches!(config.write, Write::All | Write::Data) {
             written += self.put(memory, &chain.inn, layout.at(Part::PiIn), &pi);
@@ -231,6 +236,9 @@ impl Device {
         let mut bytes = bytes.to_vec();
         if let Some(c) = &action.config.corrupt {
             corrupt(&mut bytes, c);
+        }
+        if let Some(fuzz) = &action.config.fuzz {
+            fuzz.apply(serial, &mut bytes);
         }
         let room = length(&request.chain.inn) as u32;
         let mut written = 0;
@@ -292,6 +300,7 @@ impl Device {
         }
         self.log.line("answer", what);
         self.stats.answers += 1;
+        self.stats.answers_ruled += u64::from(rule.is_some());
         if request.generation != self.rings[queue].generation {
             self.log.line("late", json!({"serial": serial}));
             return;

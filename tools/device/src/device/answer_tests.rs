@@ -107,3 +107,14 @@ fn numbers_are_where_the_header_has_them() {
     let wanted = [2, 1, 0, 0, 4, 3, 0, 0, 6, 5, 7, 9];
     assert_eq!(bench.get(at, 12), wanted);
 }
+
+#[test]
+fn parts_can_be_random() {
+    for (part, offset, usual) in [("response", 0, 0), ("data_in", DATA_AT, 0)] {
+        let action = json!({"fuzz": {"part": part, "bytes": 8, "within": 12}});
+        let (bench, at) = transfer(0x28, action);
+        assert_ne!(bench.get(at + offset, 12), [usual; 12], "{part}");
+        assert_eq!(bench.device.stats.answers_ruled, 1);
+        assert_eq!(bench.device.stats.starts, 1);
+    }
+}

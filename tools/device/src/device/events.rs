@@ -87,6 +87,8 @@ impl Device {
         self.events.buffers.push_back(chain);
         if let Some((event, used_len)) = self.events.waiting.pop_front() {
             self.deliver(memory, event, used_len);
+            // Only those that were ordered wait.
+            self.stats.events_ordered += 1;
         } else {
             self.tell_of_missed(memory);
         }
@@ -119,7 +121,8 @@ impl Device {
     pub fn send_burst(&mut self, mut burst: Burst) {
         while burst.times > 0 {
             burst.times -= 1;
-            self.send_event(burst.event, burst.used_len, burst.wait);
+            let sent = self.send_event(burst.event, burst.used_len, burst.wait);
+            self.stats.events_ordered += u64::from(sent);
             if !burst.interval.is_zero() && burst.times > 0 {
                 let interval = burst.interval;
                 self.after(interval, Timer::Events(burst));
@@ -135,8 +138,8 @@ impl Device {
             .retain(|_, timer| !matches!(timer, Timer::Events(_)));
     }
 
-    /// Sends an event.
-    pub fn send_event(&mut self, event: Event, used_len: Option<u32>, wait: bool) {
+    /// Sends an event. Returns whether it was sent at once.
+    pub fn send_event(&mut self, event: Event, used_len: Option<u32>, wait: bool) -> bool {
         // The buffers of a queue that was stopped may be in use for something else.
         let ring = &self.rings[EVENT_QUEUE];
         let there = self.events.consume && ring.started && ring.enabled;
@@ -148,11 +151,12 @@ impl Device {
                 self.stats.events_missed += 1;
                 self.log.line("event_missed", event.json());
             }
-            return;
+            return false;
         }
         if let Some(memory) = self.memory.clone() {
             self.deliver(&memory, event, used_len);
         }
+        true
     }
 
     fn deliver(&mut self, memory: &Memory, mut event: Event, used_len: Option<u32>) {

@@ -261,6 +261,7 @@ impl Device {
             State::Ready
         };
         if state != State::Ready {
+            self.stats.waits += 1;
             let name = rule.as_ref().map(|(name, _)| name.clone());
             let how = match &state {
                 State::Held(_) => "held",

@@ -12,7 +12,7 @@ pub mod events;
 pub mod intake;
 pub mod stats;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::sync::atomic::AtomicUsize;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use crate::config_space::ConfigSpace;
+use crate::config_space::{ConfigFields, ConfigSpace};
 use crate::conformance::Broken;
 use crate::log::Log;
 use crate::ring::{Chain, Memory, Ring};
@@ -93,6 +93,15 @@ pub enum Wish {
     Die,
 }
 
+/// What a front-end finds, where that is not what the scenario says.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Features.
+    pub features: Option<u64>,
+    /// Fields of the configuration space.
+    pub config: ConfigFields,
+}
+
 /// The device.
 #[derive(Debug)]
 pub struct Device {
@@ -102,6 +111,8 @@ pub struct Device {
     pub config: DeviceConfig,
     /// Features that are offered.
     pub features: u64,
+    /// What the next front-ends are offered, one after the other.
+    pub offers: VecDeque<Offer>,
     /// Features that the driver took.
     pub acked: u64,
     /// Configuration space.
@@ -130,6 +141,8 @@ pub struct Device {
     serial: u64,
     timers: BTreeMap<(Instant, u64), Timer>,
     subscriptions: BTreeMap<Address, u32>,
+    /// Features as the scenario has them.
+    offered: u64,
 }
 
 impl Device {
@@ -143,6 +156,8 @@ impl Device {
         Self {
             log,
             features: scenario.features,
+            offers: VecDeque::new(),
+            offered: scenario.features,
             config: scenario.device,
             acked: 0,
             space,
@@ -189,6 +204,7 @@ impl Device {
                 .map_err(|error| format!("queue {index} cannot start: {error}"))?;
             let fields = json!({"queue": index, "size": ring.size, "base": ring.base,
                 "packed": packed, "generation": ring.generation});
+            self.stats.starts += u64::from(index == CONTROL_QUEUE);
             self.log.line("queue_start", fields);
         }
         self.service(index);
@@ -243,6 +259,27 @@ impl Device {
             "queue_stop",
             json!({"queue": index, "base": base, "in_flight": waiting}),
         );
+    }
+
+    /// Whether all queues are off, as before the driver has set them up and after it has gone.
+    pub fn is_at_rest(&self) -> bool {
+        self.rings
+            .iter()
+            .all(|ring| !(ring.started && ring.enabled))
+    }
+
+    /// A front-end is there. It gets the next offer, or what the scenario says if there is none.
+    pub fn connected(&mut self) {
+        let queues = self.config.request_queues.into();
+        self.space = ConfigSpace::new(queues, &self.config.config);
+        self.features = self.offered;
+        if let Some(offer) = self.offers.pop_front() {
+            self.stats.offers += 1;
+            self.space.set(&offer.config);
+            self.features = offer.features.unwrap_or(self.features);
+        }
+        let features = format!("{:#x}", self.features);
+        self.log.line("connected", json!({"features": features}));
     }
 
     /// The connection is gone, and all that it set up.

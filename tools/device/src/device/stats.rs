@@ -32,12 +32,22 @@ pub struct Stats {
     pub tmfs: BTreeMap<String, u64>,
     /// Answers.
     pub answers: u64,
+    /// Those of them that a rule had its way with, and entries of the used ring that were ordered.
+    pub answers_ruled: u64,
+    /// Requests that a rule has had wait.
+    pub waits: u64,
     /// Event buffers that came.
     pub event_buffers: u64,
     /// Events that were sent.
     pub events: u64,
+    /// Those of them that were ordered: the others tell of what has happened.
+    pub events_ordered: u64,
     /// Events that found no buffer.
     pub events_missed: u64,
+    /// How often the driver has set up the control queue: when it found the device, and after each reset.
+    pub starts: u64,
+    /// Offers that a front-end has got.
+    pub offers: u64,
 }
 
 impl Stats {

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::matcher::{MatchConfig, On};
-use super::Code;
+use super::{Code, Random};
 use crate::bytes::unhex;
 use crate::scsi::{status, Sense};
 use crate::wire::response;
@@ -38,6 +38,8 @@ pub struct ActionConfig {
     pub data: Option<String>,
     /// Bytes that are changed on their way.
     pub corrupt: Option<Corrupt>,
+    /// Bytes that are random, others in each answer.
+    pub fuzz: Option<Fuzz>,
     /// Never answered, whatever is aborted or reset.
     pub drop: bool,
     /// Kept until it is released by this name, aborted or reset.
@@ -173,6 +175,37 @@ pub struct Corrupt {
     /// Which bits of each.
     #[serde(default = "all_bits")]
     pub xor: u8,
+}
+
+/// Bytes that are random.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Fuzz {
+    /// Where: response or data_in.
+    #[serde(default)]
+    pub part: Part,
+    /// How many, each of which may be the same one again.
+    #[serde(default = "one")]
+    pub bytes: usize,
+    /// Only among so many at the beginning.
+    #[serde(default)]
+    pub within: Option<usize>,
+    /// Where the sequence of random numbers starts, of each answer by its serial number.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl Fuzz {
+    /// Makes bytes random.
+    pub fn apply(&self, serial: u64, bytes: &mut [u8]) {
+        let room = self.within.unwrap_or(usize::MAX).min(bytes.len());
+        let mut random = Random::new(self.seed ^ serial.wrapping_mul(0xd134_2543_de82_ef95));
+        for _ in 0..if room == 0 { 0 } else { self.bytes } {
+            let at = random.draw() as usize % room;
+            bytes[at] = random.draw() as u8;
+        }
+    }
 }
 
 fn one() -> usize {
@@ -321,6 +354,11 @@ impl Action {
                 return Err("corrupt with xor or length 0 changes nothing".into());
             }
         }
+        if let Some(fuzz) = &config.fuzz {
+            if !matches!(fuzz.part, Part::Response | Part::DataIn) {
+                return Err("fuzz is for the parts response and data_in".into());
+            }
+        }
         if let Some(scribble) = &config.scribble {
             action.scribble = unhex(&scribble.bytes)?;
         }
@@ -402,6 +440,25 @@ mod tests {
     }
 
     #[test]
+    fn random_bytes_are_others_in_each_answer_and_the_same_again() {
+        let fuzz = action("fuzz = { part = \"response\", bytes = 8, within = 12, seed = 3 }");
+        let fuzz = fuzz.unwrap().config.fuzz.unwrap();
+        let of = |serial| {
+            let mut bytes = [0; 108];
+            fuzz.apply(serial, &mut bytes);
+            bytes
+        };
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+        let changed: Vec<usize> = (0..2000)
+            .flat_map(|serial| (0..108).filter(move |&at| of(serial)[at] != 0))
+            .collect();
+        assert_eq!(changed.iter().max(), Some(&11));
+        assert_eq!(changed.iter().min(), Some(&0));
+        fuzz.apply(1, &mut []);
+    }
+
+    #[test]
     fn errors_say_what_is_wrong() {
         for (text, error) in [
             ("", "does nothing"),
@@ -416,6 +473,10 @@ mod tests {
             (
                 "flip = { part = \"data_out\", offset = 0, for_ms = 1 }",
                 "device writes",
+            ),
+            (
+                "fuzz = { part = \"data_out\" }",
+                "parts response and data_in",
             ),
             ("event_actual = 1", "an_query"),
             ("hodl = true", "unknown field"),

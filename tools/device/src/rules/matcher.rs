@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Several};
+use super::{Code, Random, Several};
 use crate::scsi::opcodes;
 use crate::wire::tmf;
 
@@ -90,7 +90,7 @@ pub struct Match {
     config: MatchConfig,
     opcodes: Option<Vec<(u8, Option<u16>)>>,
     subtypes: Option<Vec<u32>>,
-    random: u64,
+    random: Random,
     /// How many requests fitted.
     pub seen: u64,
     /// How many of them were acted on.
@@ -137,7 +137,7 @@ impl Match {
             None => None,
         };
         Ok(Self {
-            random: config.seed ^ 0x9e37_79b9_7f4a_7c15,
+            random: Random::new(config.seed),
             config: config.clone(),
             opcodes,
             subtypes,
@@ -197,12 +197,9 @@ impl Match {
         true
     }
 
-    /// The next number of an xorshift sequence, from 0 up to 1.
+    /// The next random number, from 0 up to 1.
     fn draw(&mut self) -> f64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
+        (self.random.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

@@ -10,6 +10,26 @@ use serde::{Deserialize, Serialize};
 pub use action::{Action, ActionConfig};
 pub use matcher::{Match, MatchConfig, Request};
 
+/// An xorshift sequence: random enough for tests, and the same with every run.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A sequence of its own for each seed.
+    pub fn new(seed: u64) -> Self {
+        let start = seed ^ 0x9e37_79b9_7f4a_7c15;
+        Self(if start == 0 { 1 } else { start })
+    }
+
+    /// The next number.
+    pub fn draw(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
 /// A number, or a name for it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

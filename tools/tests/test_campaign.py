@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The drawing of campaigns and the shrinking of findings, without a guest."""
+
+from collections.abc import Callable
+
+import pytest
+
+from campaign.draw import Round, draw
+from campaign.rig import SCENARIO
+from campaign.shrink import shrink
+from guest.device import DeviceError, TestDevice
+
+pytestmark = pytest.mark.main
+
+# What an order is refused for if there is no driver yet, or it comes at the wrong time.
+NOT_NOW = ("no driver", "no channel", "no unit", "is a unit")
+
+
+def test_a_seed_draws_the_same_rounds_again() -> None:
+    assert [draw("a", number).data() for number in range(50)] == [
+        draw("a", number).data() for number in range(50)
+    ]
+    assert draw("a", 1).steps != draw("b", 1).steps != draw("b", 2).steps
+
+
+def test_no_memory_is_written_that_the_driver_has_given_back() -> None:
+    for number in range(300):
+        steps = draw("late", number).steps
+        actions = [step["rule"]["action"] for step in steps if "rule" in step]
+        late = [action[key] for action in actions for key in action.keys() & {"scribble", "flip"}]
+        assert not late or not any(step.keys() & {"probes", "bind"} for step in steps)
+        assert all(each["part"] == "response" for each in late)
+
+
+def test_the_device_understands_what_is_drawn(serve: Callable[..., TestDevice]) -> None:
+    """Every rule, order and offer of some hundred rounds; among them is each kind of step."""
+    device = serve(SCENARIO)
+    kinds = set()
+    for number in range(300):
+        device("clear_rules")
+        device("end_events")
+        for step in draw("understood", number).steps:
+            kinds.add(next(iter(step)))
+            if "rule" in step:
+                device("add_rule", rule=step["rule"])
+            elif "probes" in step:
+                device("offers", offers=step["probes"])
+            elif "order" in step:
+                try:
+                    device(step["order"], **step["fields"])
+                except DeviceError as error:
+                    assert any(reason in str(error) for reason in NOT_NOW), step
+    assert kinds == {"rule", "order", "run", "probes", "resets", "bind", "death", "pause"}
+
+
+@pytest.mark.parametrize("wanted", [{3}, {0, 17}, {5, 6, 7}])
+def test_a_round_shrinks_to_what_it_takes(wanted: set[int]) -> None:
+    tried = []
+
+    def fails(round_: Round) -> bool:
+        tried.append(len(round_.steps))
+        return wanted <= {step["pause"] for step in round_.steps}
+
+    small = shrink(Round("x", [], 1, [{"pause": number} for number in range(18)]), fails, 10)
+    assert {step["pause"] for step in small.steps} == wanted
+    assert len(tried) < 60
+
+
+def test_probes_shrink_by_tens() -> None:
+    def fails(round_: Round) -> bool:
+        return any({"config": {"seg_max": 25}} in step["probes"] for step in round_.steps)
+
+    offers = [{"config": {"seg_max": number}} for number in range(40)]
+    small = shrink(Round("x", [], 1, [{"probes": offers, "wait": 0}]), fails, 10)
+    assert [len(step["probes"]) for step in small.steps] == [10]
