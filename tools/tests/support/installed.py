@@ -14,7 +14,7 @@ def make_packages(folder: Path, **environment: str) -> list[Path]:
     """Makes the packages for the kernel under test; returns that of the module, and that of the tools. Beside
     them is that for DKMS."""
     subprocess.run(
-        [paths.TOOLS / "deb", paths.SERIES],
+        ["make", "-s", "-C", paths.REPO, "deb", f"KERNELS={paths.SERIES}"],
         check=True,
         env={**os.environ, "DEB_OUT": str(folder), **environment},
     )
