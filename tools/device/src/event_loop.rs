@@ -236,9 +236,9 @@ impl Loop {
         Ok(())
     }
 
-    /// A front-end whose queues are off makes room for another one. In User-Mode Linux it stays for as
-    /// long as somebody has a node of the device open, and would take its own for dead if what it has
-    /// here were closed.
+    /// A front-end whose queues are off makes room for another one. In User-Mode Linux it stays
+    /// for as long as somebody has a node of the device open, and would take its own for dead if
+    /// what it has here were closed.
     fn retire(&mut self, device: &mut Device) {
         let channel = device.channel.take();
         if let Some(session) = &self.session {

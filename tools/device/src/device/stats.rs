@@ -44,7 +44,8 @@ pub struct Stats {
     pub events_ordered: u64,
     /// Events that found no buffer.
     pub events_missed: u64,
-    /// How often the driver has set up the control queue: when it found the device, and after each reset.
+    /// How often the driver has set up the control queue: when it found the device, and after
+    /// each reset.
     pub starts: u64,
     /// Offers that a front-end has got.
     pub offers: u64,
