@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,14 @@ def test_a_signal_that_ends_it_leaves_the_terminal_as_it_was(
     terminal.send_signal(number)
     assert terminal.ended() == 0
     assert terminal.is_restored()
+
+
+def test_it_ends_when_its_terminal_is_gone(terminal: Terminal) -> None:
+    process = Path(f"/proc/{terminal.vanish()}")
+    end = time.monotonic() + 20
+    while process.exists():
+        assert time.monotonic() < end, "it goes on without a terminal"
+        time.sleep(0.05)
 
 
 def test_without_a_driver_the_terminal_is_left_alone(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Terminal:
     ) -> None:
         self._folder = folder / "terminal"
         self._folder.mkdir()
+        self._is_there = True
         size = ("-x", str(columns), "-y", str(rows))
         words = [str(word) for word in command]
         self._tmux("new-session", "-d", *size, "sh", "-c", SHELL, "sh", str(self._folder), *words)
@@ -64,6 +65,13 @@ class Terminal:
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(int((self._folder / "process").read_text()), number)
 
+    def vanish(self) -> int:
+        """Takes the terminal away from under the program, as a lost connection does. Returns its process."""
+        process = int((self._folder / "process").read_text())
+        self._tmux("kill-server")
+        self._is_there = False
+        return process
+
     def wait_for(self, what: Callable[[], Any], timeout: float = 20) -> None:
         end = time.monotonic() + timeout
         while not what():
@@ -86,4 +94,5 @@ class Terminal:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._tmux("kill-server")
+        if self._is_there:
+            self._tmux("kill-server")

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event};
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::app::App;
@@ -25,6 +27,21 @@ struct Restored;
 impl Drop for Restored {
     fn drop(&mut self) {
         ratatui::restore();
+    }
+}
+
+/// Waits until a key was typed, a signal came, or the time is over. Returns whether the terminal is
+/// still there: `crossterm` would read from one that is gone without end.
+fn wait(time: Duration) -> io::Result<bool> {
+    let input = io::stdin();
+    let mut wanted = [PollFd::new(&input, PollFlags::IN)];
+    match poll(&mut wanted, time.as_millis().try_into().unwrap_or(i32::MAX)) {
+        Ok(_) => {
+            let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+            Ok(!wanted[0].revents().intersects(gone))
+        }
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -51,12 +68,18 @@ pub fn run(root: &Path, interval: Duration, views: Vec<View>) -> io::Result<()> 
             true => ATTENTION,
             false => interval.saturating_sub(last.elapsed()),
         };
-        if event::poll(rest.min(ATTENTION))? {
+        if !wait(rest.min(ATTENTION))? {
+            break;
+        }
+        // Several keys may have come together.
+        let mut quit = false;
+        while !quit && event::poll(Duration::ZERO)? {
             if let Event::Key(key) = event::read()? {
-                if app.key(key) {
-                    break;
-                }
+                quit = app.key(key);
             }
+        }
+        if quit {
+            break;
         }
         if !app.is_paused() && last.elapsed() >= interval {
             last = Instant::now();
