@@ -131,7 +131,7 @@ fn carry_out(device: &mut Device, order: Order) -> Result<Value, String> {
         Order::EndEvents {} => device.end_events(),
         Order::Eventq { consume } => device.consume_events(consume),
         Order::SetConfig { config, notify } => {
-            device.space.set(&config);
+            device.set_config(&config);
             if notify {
                 device.notify_config()?;
             }
@@ -332,6 +332,14 @@ mod tests {
         device.connected();
         assert_eq!((device.features, device.space.read(4, 4)), usual);
         assert_eq!(device.stats.offers, 2);
+        // An order holds for all that connect, before an offer and after it.
+        let changes = r#"{"cmd":"set_config","config":{"seg_max":9},"notify":false}"#;
+        let offer = r#"{"cmd":"offers","offers":[{"config":{"seg_max":7}}]}"#;
+        for (line, seg_max) in [(changes, 9), (offer, 7), (changes, 9)] {
+            assert_eq!(say(&mut device, line)["ok"], true);
+            device.connected();
+            assert_eq!(device.space.read(4, 4), [seg_max, 0, 0, 0]);
+        }
         let wrong = r#"{"cmd":"offers","offers":[{"features":["speed"]}]}"#;
         let refused = say(&mut device, wrong);
         assert!(refused["error"].as_str().unwrap().contains("speed"));

@@ -143,6 +143,8 @@ pub struct Device {
     subscriptions: BTreeMap<Address, u32>,
     /// Features as the scenario has them.
     offered: u64,
+    /// The configuration space without the offer that the present front-end got.
+    usual_space: Option<ConfigSpace>,
 }
 
 impl Device {
@@ -158,6 +160,7 @@ impl Device {
             features: scenario.features,
             offers: VecDeque::new(),
             offered: scenario.features,
+            usual_space: None,
             config: scenario.device,
             acked: 0,
             space,
@@ -268,13 +271,24 @@ impl Device {
             .all(|ring| !(ring.started && ring.enabled))
     }
 
-    /// A front-end is there. It gets the next offer, or what the scenario says if there is none.
+    /// Changes the configuration space, for those that connect later, too.
+    pub fn set_config(&mut self, fields: &ConfigFields) {
+        self.space.set(fields);
+        if let Some(usual) = &mut self.usual_space {
+            usual.set(fields);
+        }
+    }
+
+    /// A front-end is there. It gets the next offer; if there is none, what the scenario says and
+    /// orders have changed.
     pub fn connected(&mut self) {
-        let queues = self.config.request_queues.into();
-        self.space = ConfigSpace::new(queues, &self.config.config);
+        if let Some(usual) = self.usual_space.take() {
+            self.space = usual;
+        }
         self.features = self.offered;
         if let Some(offer) = self.offers.pop_front() {
             self.stats.offers += 1;
+            self.usual_space = Some(self.space.clone());
             self.space.set(&offer.config);
             self.features = offer.features.unwrap_or(self.features);
         }
