@@ -12,6 +12,7 @@ pub mod address;
 pub mod adjustments;
 pub mod byte_order;
 pub mod cdb;
+pub mod claims;
 pub mod command;
 pub mod config;
 pub mod control;

@@ -23,6 +23,11 @@ use crate::{
         RcuSection, //
     },
     protocol::{
+        claims::{
+            excessive_claim,
+            uncounted,
+            FIRST_CLAIMING, //
+        },
         command::{
             CommandResponse,
             ResponseHeader, //
@@ -187,14 +192,16 @@ impl RequestQueue {
     fn finish(&self, command: OwnedCmnd, rcu: RcuSection<'_>) {
         let header = header_of(&command);
 
-        if ResponseHeader::is_success(&header) {
+        // One comparison of the operation code leaves the others to the cold path.
+        if ResponseHeader::is_success(&header) && command.opcode() < FIRST_CLAIMING {
             command.complete_within(rcu, HostStatus::Ok, SAM_STAT_GOOD);
         } else {
             self.finish_with(command, header);
         }
     }
 
-    /// Completes a command with a result other than full success.
+    /// Completes a command with a result other than full success, or one whose data may claim a
+    /// length.
     #[cold]
     fn finish_with(&self, mut command: OwnedCmnd, header: [u8; ResponseHeader::SIZE]) {
         let header = ResponseHeader::decode(self.shared().order(), header);
@@ -210,7 +217,10 @@ impl RequestQueue {
             Outcome::Status if matches!(header.status, SAM_STAT_BUSY | SAM_STAT_TASK_SET_FULL) => {
                 return self.busy(command, header.status);
             }
-            Outcome::Status => HostStatus::Ok,
+            Outcome::Status => {
+                self.bound_claim(&mut command, header.residual);
+                HostStatus::Ok
+            }
             Outcome::BadTarget => HostStatus::BadTarget,
             Outcome::Abort => HostStatus::Abort,
             Outcome::Reset => {
@@ -278,6 +288,39 @@ impl RequestQueue {
         command
             .response_mut()
             .preset([0; size_of::<CommandResponse>()]);
+    }
+
+    /// Brings a length down that the data claim, if it makes no sense: see [`uncounted`].
+    /// `residual` is how many bytes the device has not transferred.
+    ///
+    /// A device that can still write the data, as it can without a bounce buffer, can claim it
+    /// again.
+    fn bound_claim(&self, command: &mut OwnedCmnd, residual: u32) {
+        let mut head = [0; 4];
+        let Some(uncounted) = uncounted(command.cdb()) else {
+            return;
+        };
+
+        if command.copy_to_buffer(&mut head) < head.len() {
+            return;
+        }
+
+        let transferred = command.data_len().saturating_sub(residual);
+        let Some((claimed, bound)) = excessive_claim(head, transferred, uncounted) else {
+            return;
+        };
+
+        command.copy_from_buffer(&bound.to_be_bytes());
+        if self.shared().may_complain() {
+            dev_warn!(
+                self.shared().dev(),
+                "target {} lun {}: a list of {} bytes, taken for one of {}\n",
+                command.target(),
+                command.lun(),
+                claimed,
+                bound
+            );
+        }
     }
 
     /// Counts and logs a response code that does not exist.

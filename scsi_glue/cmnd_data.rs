@@ -138,6 +138,25 @@ impl<D: CommandData> OwnedCmnd<D> {
         unsafe { bindings::scsi_helper_protection_bytes(self.as_raw()) }
     }
 
+    /// Copies the start of the data that the initiator reads to `bytes` (`sg_copy_to_buffer()`), as
+    /// far as there are any, and returns the number of bytes copied.
+    pub fn copy_to_buffer(&self, bytes: &mut [u8]) -> usize {
+        let Some(data) = self.data_in() else {
+            return 0;
+        };
+
+        // SAFETY: By the type invariant of `WritableSegments` the list is valid, and it has that
+        // many entries. Its memory is only read, and `bytes` has that length.
+        unsafe {
+            kernel::bindings::sg_copy_to_buffer(
+                data.as_raw().as_ptr(),
+                self.segments(),
+                bytes.as_mut_ptr().cast(),
+                bytes.len(),
+            )
+        }
+    }
+
     /// Copies `bytes` to the start of the data that the initiator reads (`sg_copy_from_buffer()`),
     /// as far as there is room, and returns the number of bytes copied.
     pub fn copy_from_buffer(&mut self, bytes: &[u8]) -> usize {

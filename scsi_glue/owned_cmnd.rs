@@ -168,6 +168,14 @@ impl<D: CommandData> OwnedCmnd<D> {
         unsafe { (*self.as_raw()).cmd_len }.into()
     }
 
+    /// Returns the operation code: the first byte of its CDB.
+    #[inline]
+    pub fn opcode(&self) -> u8 {
+        // SAFETY: By the type invariant the command is valid. The midlayer does not change the CDB
+        // while the driver owns the command.
+        unsafe { (*self.as_raw()).cmnd[0] }
+    }
+
     /// Returns the CDB.
     #[inline]
     pub fn cdb(&self) -> &[u8] {

@@ -63,6 +63,32 @@ def test_cdbs_for_scsi_2_units_have_no_lun(shared: Shared) -> None:
     shared.device.wait_for(lambda: sysfs.units(shared.guest) == {(0, 0), (0, 1)}, 20, "units stay")
 
 
+@pytest.mark.ours("the kernel warns with the C driver")
+@pytest.mark.parametrize("is_honest", [True, False], ids=["residual", "no residual"])
+@pytest.mark.parametrize("claimed", ["ffffffff", "00500000"])
+def test_a_list_of_units_that_claims_too_much_is_brought_down(
+    shared: Shared, claimed: str, is_honest: bool
+) -> None:
+    """By its length the kernel allocates memory for the next try, and warns if there can never be as much."""
+    entries = ["0000000000000000", "0003000000000000"]
+    data = "".join([claimed, "00000000", *entries])
+    # Of the 4,096 bytes that the kernel asks for at first.
+    residual = 4096 - len(bytes.fromhex(data)) if is_honest else 0
+    match = {"target": 5, "opcode": "REPORT_LUNS"}
+    shared.device.rule("list", match, execute=False, data=data, residual=residual)
+    for lun in (3, 0):
+        unit = {"target": 5, "lun": lun, "size": "4M", "power_on_attention": False}
+        shared.device("add_unit", unit=unit, event=False)
+    shared.guest.run("echo '0 5 -' >/sys/class/scsi_host/host*/scan", check=True)
+    assert {(5, 0), (5, 3)} <= sysfs.units(shared.guest)
+    said = f"target 5 lun 0: a list of {int(claimed, 16)} bytes, taken for one of {4096 - residual - 8}"
+    assert said in shared.guest.dmesg()
+    shared.device("remove_rule", name="list")
+    for lun in (3, 0):
+        shared.device("remove_unit", target=5, lun=lun)
+    shared.device.wait_for(lambda: sysfs.units(shared.guest) == {(0, 0), (0, 1)}, 20, "units stay")
+
+
 test_a_unit_with_nonsense_delays_nobody = inquiry.test_a_unit_with_nonsense_delays_nobody
 test_a_unit_stays_when_its_data_becomes_nonsense = inquiry.test_a_unit_stays_when_its_data_becomes_nonsense
 test_units_recover_from_nonsense = inquiry.test_units_recover_from_nonsense

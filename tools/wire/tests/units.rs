@@ -6,6 +6,7 @@
 use proptest::prelude::*;
 use virtio_scsi_wire::protocol::{
     cdb::is_media_change,
+    claims::{excessive_claim, uncounted, CLAIM_MAX, FIRST_CLAIMING},
     report_luns::{List, LIST_LEN, REPORT_LUNS},
     sense::{SenseCode, SENSE_HEAD},
     vpd::{has_page, is_list_plausible, is_unit, Identity, Page, Presence},
@@ -364,6 +365,39 @@ proptest! {
             prop_assert!(list.luns().all(|lun| lun <= 0x7fff));
         } else {
             prop_assert!(data.len() < 8);
+        }
+    }
+}
+
+#[test]
+fn only_lists_claim_a_length() {
+    let claiming: Vec<([u8; 2], u32)> = (0..=u16::MAX)
+        .map(u16::to_be_bytes)
+        .filter_map(|cdb| Some((cdb, uncounted(&cdb)?)))
+        .collect();
+    let count = |opcode, uncounted| {
+        let same = |(cdb, other): &&([u8; 2], u32)| cdb[0] == opcode && *other == uncounted;
+
+        claiming.iter().filter(same).count()
+    };
+
+    // REPORT LUNS, and REPORT TARGET PORT GROUPS with any format of its data.
+    assert_eq!((count(0xa0, 8), count(0xa3, 4)), (256, 8));
+    assert_eq!(claiming.len(), 264);
+    assert!(claiming.iter().all(|(cdb, _)| cdb[0] >= FIRST_CLAIMING));
+    assert_eq!((uncounted(&[]), uncounted(&[0xa3])), (None, None));
+}
+
+#[test]
+fn a_claim_that_makes_no_sense_becomes_what_was_transferred() {
+    for kept in [0, 8, CLAIM_MAX - 1, CLAIM_MAX] {
+        assert_eq!(excessive_claim(kept.to_be_bytes(), 16, 8), None);
+    }
+    for claimed in [CLAIM_MAX + 1, u32::MAX] {
+        for (transferred, bound) in [(0, 0), (7, 0), (8, 0), (24, 16), (u32::MAX, u32::MAX - 8)] {
+            let found = excessive_claim(claimed.to_be_bytes(), transferred, 8);
+
+            assert_eq!(found, Some((claimed, bound)));
         }
     }
 }
