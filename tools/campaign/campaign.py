@@ -112,12 +112,7 @@ class Campaign:
                 if found or rig.over or time.monotonic() > self._end:
                     break
             if not found:
-                try:
-                    checks.at_the_end()
-                except Finding as finding:
-                    found = str(finding)
-                except (GuestError, DeviceError) as error:
-                    found = dead(rig, error)
+                found = end(rig, checks)
                 if found:
                     self._found(found, round_, variant, folder)
             self.record.log_lines += checks.log_lines
@@ -172,6 +167,17 @@ def play(rig: Rig, checks: Checks, round_: Round, record: Record | None = None) 
     return found
 
 
+def end(rig: Rig, checks: Checks) -> str | None:
+    """Ends a guest. Returns what is found then."""
+    try:
+        checks.at_the_end()
+    except Finding as finding:
+        return str(finding)
+    except (GuestError, DeviceError) as error:
+        return dead(rig, error)
+    return None
+
+
 def replay(file: Path, folder: Path) -> str | None:
     """Plays the round of a finding again, in a guest of its own and with the device's log."""
     data = json.loads(file.read_text())
@@ -182,14 +188,7 @@ def again(round_: Round, variant: str, folder: Path) -> str | None:
     shutil.rmtree(folder, ignore_errors=True)
     with Rig(folder, variant, logs=True, leaks=variant == "kasan") as rig:
         checks = Checks(rig)
-        found = play(rig, checks, round_)
-        if not found:
-            try:
-                checks.at_the_end()
-            except Finding as finding:
-                found = str(finding)
-            except (GuestError, DeviceError) as error:
-                found = dead(rig, error)
+        found = play(rig, checks, round_) or end(rig, checks)
         rig.guest.agent_may_be_lost()
     return found
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """A minute of a campaign of a hostile device (docs/campaign.md), in kernels with sanitizers."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,14 +11,13 @@ from campaign.check import Checks
 from campaign.draw import Round
 from campaign.rig import Rig
 from guest.uml import VARIANTS
+from support.uml_bench import long
 
 pytestmark = [
     pytest.mark.device,
     pytest.mark.uml,
     # What is drawn meets with the times of the machine: a finding has to be looked into, and is no verdict.
-    pytest.mark.skipif(
-        os.environ.get("UML") == "ci", reason="a campaign is of the whole `make test-uml` only"
-    ),
+    long,
 ]
 
 MINUTES = 0.6

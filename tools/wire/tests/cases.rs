@@ -2,6 +2,9 @@
 
 //! Devices, users and answers that are worth a test of their own.
 
+mod common;
+
+use common::{ORDINARY, UNSET};
 use virtio_scsi_wire::protocol::{
     address::Address,
     adjustments::Adjustments,
@@ -13,24 +16,6 @@ use virtio_scsi_wire::protocol::{
     response::{function_done, Outcome, QueryAnswer},
     settings::Settings,
     states::{Answer, Cause, State, Step},
-};
-
-/// A configuration that is as a device would have it.
-const ORDINARY: Config = Config {
-    num_queues: 4,
-    seg_max: 126,
-    max_sectors: 0xffff,
-    cmd_per_lun: 128,
-    event_info_size: 16,
-    max_target: 255,
-    max_lun: 16383,
-};
-
-/// No settings.
-const UNSET: Settings = Settings {
-    poll_queues: 0,
-    request_queues: 0,
-    queue_depth: 0,
 };
 
 /// A system with so many processors, which maps what it is asked to.

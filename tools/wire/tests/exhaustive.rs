@@ -6,6 +6,9 @@
 //! Fields of 32 bits are tried with all values up to 2^22 and around each power of two: `cargo test
 //! -- --ignored` tries all, which takes minutes.
 
+mod common;
+
+use common::{ORDINARY, UNSET};
 use virtio_scsi_wire::protocol::{
     address::{Address, LUN_FLAT, LUN_MAX},
     adjustments::Adjustments,
@@ -18,25 +21,7 @@ use virtio_scsi_wire::protocol::{
     report_luns::List,
     response::{function_done, Outcome, QueryAnswer},
     sense::{SenseCode, SENSE_HEAD},
-    settings::Settings,
     vpd::{is_unit, Presence},
-};
-
-/// A configuration that is as a device would have it.
-const ORDINARY: Config = Config {
-    num_queues: 4,
-    seg_max: 126,
-    max_sectors: 0xffff,
-    cmd_per_lun: 128,
-    event_info_size: 16,
-    max_target: 255,
-    max_lun: 16383,
-};
-
-const UNSET: Settings = Settings {
-    poll_queues: 0,
-    request_queues: 0,
-    queue_depth: 0,
 };
 
 const PLATFORM: Platform = Platform {

@@ -16,8 +16,8 @@ fn once() -> u64 {
     1
 }
 
-/// What can be asked. Those without fields have braces all the same: serde lets the others have any
-/// field.
+/// An order. One without fields has braces all the same: serde would let it have any field
+/// otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "cmd", rename_all = "snake_case", deny_unknown_fields)]
@@ -164,7 +164,7 @@ pub enum Order {
         #[serde(default = "yes")]
         notify: bool,
     },
-    /// What the next front-ends find: each takes one of these, in their order.
+    /// Offers for the next front-ends: each takes one of these, in their order.
     Offers {
         /// All that are left, instead of those that were.
         offers: Vec<OfferConfig>,
@@ -243,7 +243,7 @@ pub enum Order {
     Quit {},
 }
 
-/// What a front-end finds, where that is not what the scenario says.
+/// An offer for a front-end, as an order has it: features and fields instead of the scenario's.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]

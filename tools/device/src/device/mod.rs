@@ -93,7 +93,7 @@ pub enum Wish {
     Die,
 }
 
-/// What a front-end finds, where that is not what the scenario says.
+/// An offer for a front-end: features and fields instead of the scenario's.
 #[derive(Clone, Debug)]
 pub struct Offer {
     /// Features.
@@ -111,7 +111,7 @@ pub struct Device {
     pub config: DeviceConfig,
     /// Features that are offered.
     pub features: u64,
-    /// What the next front-ends are offered, one after the other.
+    /// Offers for the next front-ends, one after the other.
     pub offers: VecDeque<Offer>,
     /// Features that the driver took.
     pub acked: u64,
