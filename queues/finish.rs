@@ -23,11 +23,7 @@ use crate::{
         RcuSection, //
     },
     protocol::{
-        claims::{
-            excessive_claim,
-            uncounted,
-            FIRST_CLAIMING, //
-        },
+        claims::Claim,
         command::{
             CommandResponse,
             ResponseHeader, //
@@ -35,7 +31,8 @@ use crate::{
         response::Outcome,
         sense::{
             SenseCode,
-            KEY_UNIT_ATTENTION, //
+            KEY_UNIT_ATTENTION,
+            SENSE_HEAD, //
         },
         status::{
             SAM_STAT_BUSY,
@@ -192,8 +189,8 @@ impl RequestQueue {
     fn finish(&self, command: OwnedCmnd, rcu: RcuSection<'_>) {
         let header = header_of(&command);
 
-        // One comparison of the operation code leaves the others to the cold path.
-        if ResponseHeader::is_success(&header) && command.opcode() < FIRST_CLAIMING {
+        // Data by which the kernel decides what to read next are those of its own commands.
+        if ResponseHeader::is_success(&header) && !command.is_passthrough() {
             command.complete_within(rcu, HostStatus::Ok, SAM_STAT_GOOD);
         } else {
             self.finish_with(command, header);
@@ -277,10 +274,14 @@ impl RequestQueue {
     #[cold]
     fn take_sense(&self, command: &mut OwnedCmnd, len: u32) {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let head = command.response().copy(ResponseHeader::SIZE);
+        // The device may go on to write it: what the midlayer gets is what counts.
+        let sense = command.copy_sense(ResponseHeader::SIZE, len);
+        let mut head = [0; SENSE_HEAD];
 
-        command.copy_sense(ResponseHeader::SIZE, len);
-        if let Some(code) = head.and_then(|head| SenseCode::decode(head, len)) {
+        for (to, from) in head.iter_mut().zip(sense) {
+            *to = *from;
+        }
+        if let Some(code) = SenseCode::decode(head, len) {
             if let (KEY_UNIT_ATTENTION, Some(address)) = (code.key, address_of(command.device())) {
                 self.shared().attentions().note(address, code);
             }
@@ -290,14 +291,14 @@ impl RequestQueue {
             .preset([0; size_of::<CommandResponse>()]);
     }
 
-    /// Brings a length down that the data claim, if it makes no sense: see [`uncounted`].
+    /// Brings a length down that the data claim, if it makes no sense: see [`Claim`].
     /// `residual` is how many bytes the device has not transferred.
     ///
     /// A device that can still write the data, as it can without a bounce buffer, can claim it
     /// again.
     fn bound_claim(&self, command: &mut OwnedCmnd, residual: u32) {
         let mut head = [0; 4];
-        let Some(uncounted) = uncounted(command.cdb()) else {
+        let Some(claim) = Claim::of(command.cdb()) else {
             return;
         };
 
@@ -306,11 +307,11 @@ impl RequestQueue {
         }
 
         let transferred = command.data_len().saturating_sub(residual);
-        let Some((claimed, bound)) = excessive_claim(head, transferred, uncounted) else {
+        let Some((claimed, bound)) = claim.excessive(head, transferred) else {
             return;
         };
 
-        command.copy_from_buffer(&bound.to_be_bytes());
+        command.copy_from_buffer(&claim.replaced(head, bound));
         if self.shared().may_complain() {
             dev_warn!(
                 self.shared().dev(),

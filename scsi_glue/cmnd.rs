@@ -166,6 +166,7 @@ impl<D: CommandData> Cmnd<D> {
     }
 
     /// Returns the flags of its request, `cmd_flags`.
+    #[inline]
     fn request_flags(&self) -> u32 {
         // SAFETY: By the type invariant the request is valid.
         unsafe { (*self.block_request()).cmd_flags }
@@ -179,6 +180,18 @@ impl<D: CommandData> Cmnd<D> {
         const READAHEAD: u32 = 1 << kernel::bindings::req_flag_bits___REQ_RAHEAD;
 
         self.request_flags() & (FAILFAST | READAHEAD) == FAILFAST
+    }
+
+    /// Returns whether it was made by the midlayer, an upper-level driver or a user for what it
+    /// answers, and is no read or write of a block device: `blk_rq_is_passthrough()`.
+    #[inline]
+    pub fn is_passthrough(&self) -> bool {
+        // No operation has a greater number than the two for such commands.
+        const FIRST: u8 = kernel::bindings::req_op_REQ_OP_DRV_IN as u8;
+        const _: () = assert!(kernel::bindings::REQ_OP_BITS == u8::BITS);
+
+        // CAST: The operation is in the lowest bits.
+        self.request_flags() as u8 >= FIRST
     }
 
     /// Returns whether [`Device::execute`] has submitted it (`REQ_DRV`).

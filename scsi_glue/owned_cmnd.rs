@@ -168,14 +168,6 @@ impl<D: CommandData> OwnedCmnd<D> {
         unsafe { (*self.as_raw()).cmd_len }.into()
     }
 
-    /// Returns the operation code: the first byte of its CDB.
-    #[inline]
-    pub fn opcode(&self) -> u8 {
-        // SAFETY: By the type invariant the command is valid. The midlayer does not change the CDB
-        // while the driver owns the command.
-        unsafe { (*self.as_raw()).cmnd[0] }
-    }
-
     /// Returns the CDB.
     #[inline]
     pub fn cdb(&self) -> &[u8] {
@@ -265,9 +257,9 @@ impl<D: CommandData> OwnedCmnd<D> {
         unsafe { bindings::scsi_helper_renew(self.as_raw()) };
     }
 
-    /// Copies sense data from the response: `len` bytes from byte `offset` on, as far as there is
-    /// room.
-    pub fn copy_sense(&mut self, offset: usize, len: usize) {
+    /// Copies sense data from the response, `len` bytes from byte `offset` on, as far as there is
+    /// room, and returns the copy.
+    pub fn copy_sense(&mut self, offset: usize, len: usize) -> &[u8] {
         let len = len.min(bindings::SCSI_SENSE_BUFFERSIZE as usize);
 
         // SAFETY: By the type invariant the command is valid. Its sense buffer has
@@ -275,6 +267,7 @@ impl<D: CommandData> OwnedCmnd<D> {
         let sense = unsafe { core::slice::from_raw_parts_mut((*self.as_raw()).sense_buffer, len) };
 
         self.response().copy_to(offset, sense);
+        sense
     }
 
     /// Completes it with the status of the host adapter and the SCSI status byte of the target:

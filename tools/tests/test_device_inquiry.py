@@ -89,6 +89,23 @@ def test_a_list_of_units_that_claims_too_much_is_brought_down(
     shared.device.wait_for(lambda: sysfs.units(shared.guest) == {(0, 0), (0, 1)}, 20, "units stay")
 
 
+@pytest.mark.ours("with the C driver the kernel gets the list as it is")
+@pytest.mark.parametrize("claimed, kept", [(0xFFFF, 28), (0x0101, 28), (0x0100, 0x0100)])
+def test_a_list_of_pages_that_claims_too_much_is_brought_down(
+    shared: Shared, claimed: int, kept: int
+) -> None:
+    """The kernel reads a page for each entry, and has the list again after the driver has looked at it."""
+    pages = bytes([0, 0]) + claimed.to_bytes(2) + bytes(28)
+    match = {"target": 0, "lun": 1, "page": 0}
+    shared.device.rule("pages", match, execute=False, data=pages.hex())
+    node = sysfs.unit_node(shared.guest, 0, 1)
+    read = shared.guest.out(f"sg_raw -b -r 32 {node} 12 01 00 00 20 00 2>/dev/null | od -An -tx1 | head -n 1")
+    shared.device("remove_rule", name="pages")
+    assert bytes.fromhex(read) == bytes([0, 0]) + kept.to_bytes(2) + bytes(12)
+    said = f"target 0 lun 1: a list of {claimed} bytes, taken for one of 28"
+    assert (said in shared.guest.dmesg()) == (kept != claimed)
+
+
 test_a_unit_with_nonsense_delays_nobody = inquiry.test_a_unit_with_nonsense_delays_nobody
 test_a_unit_stays_when_its_data_becomes_nonsense = inquiry.test_a_unit_stays_when_its_data_becomes_nonsense
 test_units_recover_from_nonsense = inquiry.test_units_recover_from_nonsense

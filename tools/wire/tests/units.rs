@@ -6,7 +6,7 @@
 use proptest::prelude::*;
 use virtio_scsi_wire::protocol::{
     cdb::is_media_change,
-    claims::{excessive_claim, uncounted, CLAIM_MAX, FIRST_CLAIMING},
+    claims::Claim,
     report_luns::{List, LIST_LEN, REPORT_LUNS},
     sense::{SenseCode, SENSE_HEAD},
     vpd::{has_page, is_list_plausible, is_unit, Identity, Page, Presence},
@@ -371,33 +371,62 @@ proptest! {
 
 #[test]
 fn only_lists_claim_a_length() {
-    let claiming: Vec<([u8; 2], u32)> = (0..=u16::MAX)
-        .map(u16::to_be_bytes)
-        .filter_map(|cdb| Some((cdb, uncounted(&cdb)?)))
+    let claiming: Vec<([u8; 3], Claim)> = (0..1 << 24)
+        .map(|cdb: u32| [(cdb >> 16) as u8, (cdb >> 8) as u8, cdb as u8])
+        .filter_map(|cdb| Some((cdb, Claim::of(&cdb)?)))
         .collect();
-    let count = |opcode, uncounted| {
-        let same = |(cdb, other): &&([u8; 2], u32)| cdb[0] == opcode && *other == uncounted;
+    let count = |opcode, mask, uncounted, most| {
+        let claim = Claim {
+            mask,
+            uncounted,
+            most,
+        };
+        let same = |(cdb, other): &&([u8; 3], Claim)| cdb[0] == opcode && *other == claim;
 
         claiming.iter().filter(same).count()
     };
 
     // REPORT LUNS, and REPORT TARGET PORT GROUPS with any format of its data.
-    assert_eq!((count(0xa0, 8), count(0xa3, 4)), (256, 8));
-    assert_eq!(claiming.len(), 264);
-    assert!(claiming.iter().all(|(cdb, _)| cdb[0] >= FIRST_CLAIMING));
-    assert_eq!((uncounted(&[]), uncounted(&[0xa3])), (None, None));
+    assert_eq!(count(0xa0, u32::MAX, 8, 131_072), 256 * 256);
+    assert_eq!(count(0xa3, u32::MAX, 4, 131_072), 8 * 256);
+    // INQUIRY for the list of VPD pages.
+    assert_eq!(count(0x12, 0xffff, 4, 256), 128);
+    assert_eq!(claiming.len(), 256 * 256 + 8 * 256 + 128);
+    for short in [&[][..], &[0xa3], &[0x12], &[0x12, 1]] {
+        assert_eq!(Claim::of(short), None);
+    }
 }
 
 #[test]
 fn a_claim_that_makes_no_sense_becomes_what_was_transferred() {
-    for kept in [0, 8, CLAIM_MAX - 1, CLAIM_MAX] {
-        assert_eq!(excessive_claim(kept.to_be_bytes(), 16, 8), None);
+    let units = Claim::of(&[0xa0]).unwrap();
+
+    for kept in [0, 8, units.most - 1, units.most] {
+        assert_eq!(units.excessive(kept.to_be_bytes(), 16), None);
     }
-    for claimed in [CLAIM_MAX + 1, u32::MAX] {
-        for (transferred, bound) in [(0, 0), (7, 0), (8, 0), (24, 16), (u32::MAX, u32::MAX - 8)] {
-            let found = excessive_claim(claimed.to_be_bytes(), transferred, 8);
+    for claimed in [units.most + 1, u32::MAX] {
+        for (transferred, bound) in [(0, 0), (7, 0), (8, 0), (24, 16), (u32::MAX, units.most)] {
+            let found = units.excessive(claimed.to_be_bytes(), transferred);
 
             assert_eq!(found, Some((claimed, bound)));
         }
     }
+    assert_eq!(units.replaced([0xff; 4], 16), [0, 0, 0, 16]);
+}
+
+#[test]
+fn a_list_of_pages_has_no_page_twice() {
+    let pages = Claim::of(&[0x12, 1, 0]).unwrap();
+
+    // Before the length are the kind of the unit and the code of the page.
+    for kept in [[5, 0, 0, 0], [0, 0, 0, 255], [0xff, 0xff, 1, 0]] {
+        assert_eq!(pages.excessive(kept, 4), None);
+    }
+    assert_eq!(pages.excessive([5, 0, 1, 1], 4), Some((257, 0)));
+    assert_eq!(pages.excessive([5, 7, 0xff, 0xff], 36), Some((0xffff, 32)));
+    assert_eq!(
+        pages.excessive([0, 0, 0xff, 0xff], 65_535),
+        Some((0xffff, 256))
+    );
+    assert_eq!(pages.replaced([5, 7, 0xff, 0xff], 32), [5, 7, 0, 32]);
 }
