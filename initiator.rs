@@ -6,6 +6,7 @@
 use crate::{
     events::Events,
     kernel_glue::RcuSection,
+    protocol::settings::Settings,
     queues::{
         Cmnd,
         CommandPdu,
@@ -28,6 +29,7 @@ use crate::{
         QueueMap,
         TimeoutAction, //
     },
+    virtio_glue::Virtqueues,
 };
 use kernel::{
     fmt,
@@ -50,6 +52,8 @@ pub struct Initiator {
     queues: Arc<RequestQueues>,
     recovery: Arc<Recovery>,
     events: Arc<Events>,
+    virtqueues: Arc<Virtqueues>,
+    settings: Settings,
 }
 
 impl Initiator {
@@ -61,11 +65,15 @@ impl Initiator {
         queues: Arc<RequestQueues>,
         recovery: Arc<Recovery>,
         events: Arc<Events>,
+        virtqueues: Arc<Virtqueues>,
+        settings: Settings,
     ) -> Result<Arc<Self>> {
         let initiator = Self {
             queues,
             recovery,
             events,
+            virtqueues,
+            settings,
         };
 
         Ok(Arc::new(initiator, GFP_KERNEL)?)
@@ -131,8 +139,30 @@ impl Driver for Initiator {
         if map.is_polled() {
             map.map_queues();
         } else {
-            map.map_hw_queues(Self::OTHER_INTERRUPTS);
+            self.virtqueues.with_interrupts(|interrupts| {
+                map.map_hw_queues(interrupts, Self::OTHER_INTERRUPTS)
+            });
         }
+    }
+
+    fn sdev_init(&self, target: u32, lun: u64, count: u32) -> Result {
+        if self.settings.allows(count) {
+            return Ok(());
+        }
+
+        let shared = self.queues.shared();
+
+        shared.counters().units_left_out.count();
+        if shared.may_complain() {
+            dev_warn!(
+                shared.dev(),
+                "target {} lun {}: left out, as the device has {} logical units (max_units)\n",
+                target,
+                lun,
+                self.settings.max_units
+            );
+        }
+        Err(ENXIO)
     }
 
     fn sdev_configure(&self, unit: &Unit) -> Result {

@@ -90,6 +90,10 @@ module! {
             default: 0,
             description: "Most commands in flight to a logical unit, up to 32767 (default: 0, what the device says)",
         },
+        max_units: u32 {
+            default: 16384,
+            description: "Most logical units of each device (default: 16384; 0, no limit)",
+        },
     },
 }
 
@@ -161,6 +165,9 @@ impl kernel::InPlaceModule for Module {
     }
 }
 
+// The macro takes a number, and no constant.
+const _: () = assert!(Settings::UNITS == 16_384);
+
 /// Returns the parameters that are set at load time.
 ///
 /// `value()` returns a number in 7.3 and a reference in 7.2, hence `Borrow`, which goes with 7.2.
@@ -169,6 +176,7 @@ fn settings() -> Settings {
         poll_queues: *Borrow::<u32>::borrow(&module_parameters::poll_queues.value()),
         request_queues: *Borrow::<u32>::borrow(&module_parameters::request_queues.value()),
         queue_depth: *Borrow::<u32>::borrow(&module_parameters::queue_depth.value()),
+        max_units: *Borrow::<u32>::borrow(&module_parameters::max_units.value()),
     }
 }
 

@@ -110,6 +110,8 @@ pub fn probe(
         requests.clone(),
         parts.recovery.clone(),
         queues.events.clone(),
+        virtqueues.clone(),
+        settings,
     )?;
     let debug_dir = debug_dir_of(dev.as_ref())?;
 

@@ -6,6 +6,7 @@
 //! takes its place.
 
 mod bindings;
+mod bus_interrupts;
 mod completion;
 mod debugfs;
 mod device_buffer;
@@ -26,6 +27,7 @@ mod work_slot;
 mod worker;
 
 pub use self::{
+    bus_interrupts::BusInterrupts,
     completion::TimedCompletion,
     debugfs::{
         DebugDir,

@@ -11,9 +11,15 @@ pub struct Settings {
     pub request_queues: u32,
     /// The most commands that a logical unit can have in flight.
     pub queue_depth: u32,
+    /// The most logical units that a device can have. 0: no limit.
+    pub max_units: u32,
 }
 
 impl Settings {
+    /// The most logical units of a device if nobody says otherwise: as many as a target can have.
+    /// Each takes memory of the kernel.
+    pub const UNITS: u32 = 16_384;
+
     /// The most commands that the midlayer lets a logical unit have in flight.
     pub const QUEUE_DEPTH_MAX: u32 = i16::MAX as u32;
 
@@ -27,6 +33,11 @@ impl Settings {
             request_queues: 1,
             ..self
         }
+    }
+
+    /// Returns whether a device may have `count` logical units.
+    pub const fn allows(&self, count: u32) -> bool {
+        self.max_units == 0 || count <= self.max_units
     }
 
     /// Returns why the module must not be loaded with these values, if there is a reason.

@@ -127,6 +127,8 @@ pub struct Counters {
     pub censuses: Counter,
     /// Logical units that were removed because their address has another unit.
     pub replaced_units: Counter,
+    /// Times that a logical unit was left out because the device has too many.
+    pub units_left_out: Counter,
     /// Events that the device has reported.
     pub events: Counter,
     /// Those of them that do not exist.
@@ -167,6 +169,7 @@ impl Counters {
             .show(f, "own_commands_unanswered")?;
         self.censuses.show(f, "censuses")?;
         self.replaced_units.show(f, "replaced_units")?;
+        self.units_left_out.show(f, "units_left_out")?;
         self.events.show(f, "events")?;
         self.bad_events.show(f, "bad_events")?;
         self.missed_events.show(f, "missed_events")

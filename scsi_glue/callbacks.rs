@@ -202,11 +202,23 @@ impl<T: Driver> Template<T> {
     pub(super) unsafe extern "C" fn sdev_init_callback(sdev: *mut bindings::scsi_device) -> c_int {
         // SAFETY: The device is valid, and the `Host` is there, because a scan ends before its
         // removal does.
-        if let Some(shared) = unsafe { host_data_of::<T>((*sdev).host) } {
-            shared.units.add();
-            // SAFETY: The device is one of a host of `T`, and this is the only call for it.
-            unsafe { DevicePdu::<T::CommandData>::init(sdev) };
+        let Some(shared) = (unsafe { host_data_of::<T>((*sdev).host) }) else {
+            return 0;
+        };
+        let count = shared.units.add();
+
+        if T::HAS_SDEV_INIT {
+            // SAFETY: The device is valid. Its address does not change.
+            let (target, lun) = unsafe { ((*sdev).id, (*sdev).lun) };
+
+            if let Err(error) = shared.driver.sdev_init(target, lun, count) {
+                // The midlayer destroys it, and then it does not count, as it is not initialised.
+                shared.units.remove();
+                return error.to_errno();
+            }
         }
+        // SAFETY: The device is one of a host of `T`, and this is the only call for it.
+        unsafe { DevicePdu::<T::CommandData>::init(sdev) };
         0
     }
 

@@ -151,6 +151,15 @@ pub trait Driver: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Decides whether the midlayer may look for a device at an address, with which the host has
+    /// `count` devices. If this fails, it has no device there: [`ENXIO`] for one that is left out.
+    ///
+    /// Process context, while the target is scanned, before any command to the device. Without it,
+    /// the midlayer may.
+    fn sdev_init(&self, _target: u32, _lun: u64, _count: u32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Configures a device that the midlayer has found, before it is added.
     ///
     /// Process context. Commands to the device must not be waited for. If it fails, the device is

@@ -96,11 +96,12 @@ impl Units {
         })
     }
 
-    /// Counts one more.
-    pub(super) fn add(&self) {
+    /// Counts one more, and returns how many there are.
+    pub(super) fn add(&self) -> u32 {
         let mut count = self.count.lock();
 
         *count = count.saturating_add(1);
+        *count
     }
 
     /// Counts one less.

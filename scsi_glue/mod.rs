@@ -38,12 +38,6 @@
 //! [`ARef`](kernel::sync::aref::ARef). The count keeps the memory. It does not keep the device from
 //! being removed, after which its methods fail.
 //!
-//! # Limits
-//!
-//! [`QueueMap::map_hw_queues`] passes numbers of interrupts to the bus of the parent. virtio-pci
-//! does not check them: it reads past its array of virtqueues if the host has more hardware queues
-//! than there are virtqueues. This needs a check in C, or a count that the bus lends.
-//!
 //! # Examples
 //!
 //! `examples/scsi_null/` is an adapter whose commands complete at once, without `unsafe`.

@@ -10,6 +10,7 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
+use crate::kernel_glue::BusInterrupts;
 use core::marker::PhantomData;
 use kernel::bindings;
 
@@ -59,11 +60,15 @@ impl QueueMap<'_> {
     /// Gives each queue the CPUs that its interrupt goes to, or spreads them evenly if the bus of
     /// the parent does not know: `blk_mq_map_hw_queues()`. The interrupt of the first queue is
     /// number `first`.
+    ///
+    /// If `interrupts` are those of another device, or too few, the CPUs are spread evenly.
     #[inline]
-    pub fn map_hw_queues(self, first: u32) {
+    pub fn map_hw_queues(self, interrupts: &BusInterrupts<'_>, first: u32) {
+        if !interrupts.have(self.parent, first, self.map.nr_queues) {
+            return self.map_queues();
+        }
         // SAFETY: By the type invariant the map has room for all CPUs, and the parent is valid. Its
-        // bus checks the number of an interrupt. (virtio-pci does not: it trusts the driver to have
-        // as many virtqueues.)
+        // bus takes the numbers of as many interrupts as there are queues.
         unsafe { bindings::blk_mq_map_hw_queues(self.map, self.parent, first) };
     }
 }

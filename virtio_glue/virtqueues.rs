@@ -24,7 +24,10 @@ use super::{
     Handlers,
     Rest, //
 };
-use crate::kernel_glue::wait_for_rcu;
+use crate::kernel_glue::{
+    wait_for_rcu,
+    BusInterrupts, //
+};
 use core::ptr::{
     self,
     NonNull, //
@@ -224,6 +227,29 @@ impl Virtqueues {
             }
         }
         self.create(count, pre_vectors)
+    }
+
+    /// Calls `f` with the interrupts of the virtqueues, which stay meanwhile. Their numbers are the
+    /// indices of the virtqueues.
+    ///
+    /// Process context. `f` must not create or delete virtqueues.
+    pub fn with_interrupts<R>(&self, f: impl FnOnce(&BusInterrupts<'_>) -> R) -> R {
+        let _presence = self.presence.lock();
+        let count = self
+            .handlers()
+            .take_while(|handler| handler.is_present())
+            .count();
+
+        // SAFETY: Each of these handlers has a virtqueue, by the type invariant, and the index of
+        // each is a number that the transport takes. Under the lock none is deleted.
+        let interrupts = unsafe {
+            BusInterrupts::new(
+                ptr::from_ref(&(*self.dev.as_raw()).dev),
+                count.try_into().unwrap_or(u32::MAX),
+            )
+        };
+
+        f(&interrupts)
     }
 
     /// Sets `DRIVER_OK`, and starts the virtqueues. Does nothing if there are none.

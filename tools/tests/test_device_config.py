@@ -3,13 +3,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from guest import QemuGuest, Result
+from guest import QemuGuest, Result, fio
 from guest.device import TestDevice, doors
 from support.boots import OURS, Boots
-from support.known_lines import OUR_DRIVER
+from support.known_lines import DISK, OUR_DRIVER
 
 pytestmark = [pytest.mark.device, pytest.mark.compare]
 
@@ -220,6 +221,37 @@ def test_works_with_any_features(several: Several, name: str) -> None:
     several.settle()
     guest.run(f"dd if={several.disk(name)} bs=64k count=32 iflag=direct | cmp - /tmp/d", check=True)
     assert device.lines("violation") == []
+
+
+@pytest.mark.parametrize("entry", ["of no request", "out of range", "stale id", "another id", "twice"])
+def test_io_survives_forged_entries_of_a_packed_ring(several: Several, entry: str) -> None:
+    """As that of a split ring (test_device_actions.py), in a ring that the virtio core has other code for."""
+    device, guest = several.devices["packed"], several.guest
+    disk = several.disk("packed")
+    mark = device.mark()
+    reads = fio.command(
+        disk, rw="randread", bs="4k", ioengine="libaio", iodepth=8, direct=1, size="2M", loops=6
+    )
+    rules: dict[str, dict[str, Any]] = {
+        "stale id": {"id": "stale"},
+        "another id": {"id": "not_head"},
+        "twice": {"repeat": 2},
+    }
+    with guest.allowing(OUR_DRIVER, DISK):
+        job = guest.spawn(reads)
+        device.wait_for(lambda: len(device.since(mark, "request")) > 50, why="no I/O")
+        if entry in rules:
+            device.rule("entry", {"opcode": "READ_10", "times": 2}, **rules[entry])
+        else:
+            for queue in (2, 3):
+                device("used", queue=queue, id=100 if entry == "of no request" else 60000, len=12)
+        # Each of them breaks the queue for good, so the device is set up anew.
+        device.wait_for(lambda: device.since(mark, "queue_start", queue=2), 60, "no reset")
+        assert fio.Job.of(job.wait(90, check=True)).error == 0
+        if entry in rules:
+            device("remove_rule", name="entry")
+    assert {line["packed"] for line in device.since(mark, "queue_start", queue=2)} == {True}
+    guest.run(f"dd if={disk} of=/dev/null bs=64k iflag=direct", check=True)
 
 
 def test_all_features_work_when_the_driver_is_loaded_again(several: Several) -> None:

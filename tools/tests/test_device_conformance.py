@@ -72,6 +72,9 @@ def test_a_whole_life_keeps_to_the_rules(
     guest.wait_until(f"test $({LISTED}) -eq {len(UNITS)}")
     guest.wait_until(f"rmmod {guest.driver.name}")
     assert device.lines("violation") == []
+    # The kernel's memory has addresses in the upper half of 64 bits, which the C driver tells the device.
+    addresses = [line["tag"] for line in device.lines("request") + device.lines("tmf") if line["tag"] >> 63]
+    assert bool(addresses) == (not OURS)
     # It really was looked at.
     kinds = {line["ev"] for line in device.lines()}
     assert {"request", "tmf", "event_buffer", "event", "queue_start", "queue_stop"} <= kinds

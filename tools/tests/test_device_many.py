@@ -15,7 +15,7 @@ import pytest
 from guest import QemuGuest, sysfs
 from guest.device import TestDevice
 from support.boots import Boots
-from support.known_lines import COMES_AND_GOES
+from support.known_lines import COMES_AND_GOES, OUR_DRIVER
 
 pytestmark = [pytest.mark.main, pytest.mark.compare]
 
@@ -26,6 +26,8 @@ COUNT = 1000 if os.environ.get("LONG") else 160
 HEARD = COUNT * 3 // 4
 # Seconds for each of them, on a machine that is emulated and busy.
 EACH = 0.4
+# What the midlayer says of a target of which it did not get all units.
+UNANSWERED = r"scsi .*: Unexpected response from lun \d+ while scanning"
 
 
 def expect(guest: QemuGuest, wanted: set[tuple[int, int]]) -> None:
@@ -76,3 +78,34 @@ def test_no_unit_is_missing_or_left_over(
         record_property("seconds", f"{time.monotonic() - began:.1f}")
     guest.run("dd if=/dev/sda of=/dev/null bs=64k count=4 iflag=direct", check=True)
     assert device.lines("violation") == []
+
+
+@pytest.mark.ours("is about a parameter of our module")
+def test_units_beyond_the_limit_are_left_out(serve: Callable[..., TestDevice], boot: Boots) -> None:
+    """They are found when there is room for them again, and those that are served work meanwhile."""
+    most = 4
+    device = serve({"unit": [{"lun": lun, "size": "1M"} for lun in range(most + 2)]})
+    guest = boot(
+        **device.door("test"), parameters=f"max_units={most}", allow=(OUR_DRIVER, *COMES_AND_GOES, UNANSWERED)
+    )
+    first = {(0, lun) for lun in range(most)}
+    expect(guest, first)
+    said = f"target 0 lun {most}: left out, as the device has {most} logical units (max_units)"
+    assert said in guest.dmesg()
+    assert sysfs.counters(guest)["units_left_out"] > 0
+
+    # Nor are they found by other ways.
+    device("add_unit", unit={"target": 3, "size": "1M"})
+    device("event", event=0, missed=True, wait=True)
+    guest.run("echo '- - -' >/sys/class/scsi_host/host*/scan", timeout=60, check=True)
+    device.wait_for(lambda: sysfs.counters(guest)["missed_events"] > 0, 30, "the event was not handled")
+    assert sysfs.units(guest) == first
+    for target, lun in first:
+        node = sysfs.unit_node(guest, target, lun)
+        guest.run(f"dd if={node} of=/dev/null bs=64k iflag=direct", check=True)
+
+    for lun in (1, 2):
+        device("remove_unit", target=0, lun=lun)
+    expect(guest, {(0, 0), (0, 3)})
+    guest.run("echo '- - -' >/sys/class/scsi_host/host*/scan", timeout=60, check=True)
+    expect(guest, {(0, 0), (0, 3), (0, 4), (0, 5)})

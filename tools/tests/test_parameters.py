@@ -17,7 +17,7 @@ from guest.guest import OUR_MODULE
 pytestmark = [pytest.mark.main, pytest.mark.ours("is about our module's parameters")]
 
 
-PARAMETERS = "poll_queues request_queues queue_depth".split()
+PARAMETERS = "poll_queues request_queues queue_depth max_units".split()
 
 
 @pytest.fixture(scope="module")

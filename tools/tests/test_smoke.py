@@ -44,6 +44,12 @@ def test_load_write_read_unload(boot: Callable[..., QemuGuest], scratch: Path) -
     guest.poweroff()
 
 
+def test_a_warning_would_end_the_guest(boot: Callable[..., QemuGuest]) -> None:
+    """So none of the tests with our driver has one, and it is as in guests that do not trust their host."""
+    guest = boot()
+    assert guest.out("cat /proc/sys/kernel/panic_on_warn") == "1"
+
+
 def test_log_check_and_exit_codes_can_fail(boot: Callable[..., QemuGuest]) -> None:
     """What the other tests rely on: a bad line in the kernel log, or a failing command, is seen."""
     guest = boot(module=None)

@@ -280,6 +280,7 @@ fn settings_that_make_no_sense_are_mistakes() {
             poll_queues: 1,
             request_queues: 2,
             queue_depth: 32767,
+            max_units: u32::MAX,
         },
         Settings {
             poll_queues: 9,
@@ -405,4 +406,13 @@ fn a_device_that_comes_back_with_less_is_refused_by_name() {
     ] {
         assert_eq!(check(ORDINARY, now, 128), Err(field));
     }
+}
+
+#[test]
+fn units_are_counted_up_to_the_limit() {
+    let limited = |max_units| Settings { max_units, ..UNSET };
+
+    assert!(UNSET.allows(16_384) && !UNSET.allows(16_385));
+    assert!(limited(1).allows(1) && !limited(1).allows(2));
+    assert!(limited(0).allows(u32::MAX));
 }

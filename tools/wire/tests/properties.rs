@@ -62,6 +62,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             poll_queues,
             request_queues,
             queue_depth,
+            max_units: Settings::UNITS,
         })
         .prop_filter("a mistake", |settings| settings.mistake().is_none())
 }

@@ -20,4 +20,5 @@ pub const UNSET: Settings = Settings {
     poll_queues: 0,
     request_queues: 0,
     queue_depth: 0,
+    max_units: Settings::UNITS,
 };
