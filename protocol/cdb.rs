@@ -2,18 +2,28 @@
 
 //! The CDBs of commands that the driver sends by itself.
 
+/// Operation codes, the first byte of a CDB (SPC-4, section 6).
+pub mod operation {
+    /// INQUIRY.
+    pub const INQUIRY: u8 = 0x12;
+    /// REPORT LUNS.
+    pub const REPORT_LUNS: u8 = 0xa0;
+    /// MAINTENANCE IN, with a service action.
+    pub const MAINTENANCE_IN: u8 = 0xa3;
+}
+
 /// The length of the INQUIRY data that every logical unit has, in bytes.
 pub const INQUIRY_LEN: u8 = 36;
 
 /// INQUIRY for [`INQUIRY_LEN`] bytes (SPC).
-pub const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, INQUIRY_LEN, 0];
+pub const INQUIRY: [u8; 6] = [operation::INQUIRY, 0, 0, 0, INQUIRY_LEN, 0];
 
 /// How much of a VPD page is read, in bytes. SCSI-2 has one byte for the allocation length.
 pub const VPD_LEN: u8 = 252;
 
 /// Returns INQUIRY for the first [`VPD_LEN`] bytes of the VPD page with a page code (SPC).
 pub const fn inquiry_vpd(page_code: u8) -> [u8; 6] {
-    [0x12, 1, page_code, 0, VPD_LEN, 0]
+    [operation::INQUIRY, 1, page_code, 0, VPD_LEN, 0]
 }
 
 /// TEST UNIT READY (SPC).

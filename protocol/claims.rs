@@ -9,16 +9,17 @@
 //! `scsi_attach_vpd()` reads a page for each entry of the list of VPD pages, and believes any
 //! number of entries, too.
 
-/// The operation code of INQUIRY (SPC-4, section 6.6), its bit EVPD, and the page that lists all.
-const INQUIRY: u8 = 0x12;
+use super::cdb::operation::{
+    INQUIRY,
+    MAINTENANCE_IN,
+    REPORT_LUNS, //
+};
+
+/// The bit EVPD of INQUIRY (SPC-4, section 6.6), and the page that lists all.
 const EVPD: u8 = 0x01;
 const LIST_OF_PAGES: u8 = 0x00;
 
-/// The operation code of REPORT LUNS (SPC-4, section 6.33).
-const REPORT_LUNS: u8 = 0xa0;
-
-/// The operation code and service action of REPORT TARGET PORT GROUPS (SPC-4, section 6.37).
-const MAINTENANCE_IN: u8 = 0xa3;
+/// The service action of REPORT TARGET PORT GROUPS (SPC-4, section 6.37).
 const REPORT_TARGET_PORT_GROUPS: u8 = 0x0a;
 const SERVICE_ACTION_MASK: u8 = 0x1f;
 

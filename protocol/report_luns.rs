@@ -4,7 +4,10 @@
 //!
 //! SPC-4, section 6.33.
 
-use super::address::LUN_FLAT;
+use super::{
+    address::LUN_FLAT,
+    cdb::operation, //
+};
 
 /// How many bytes a logical unit takes in the list, and its header.
 const ENTRY: usize = 8;
@@ -16,7 +19,7 @@ pub const LIST_LEN: usize = 1_024;
 pub const REPORT_LUNS: [u8; 12] = {
     let [_, _, high, low] = (LIST_LEN as u32).to_be_bytes();
 
-    [0xa0, 0, 0, 0, 0, 0, 0, 0, high, low, 0, 0]
+    [operation::REPORT_LUNS, 0, 0, 0, 0, 0, 0, 0, high, low, 0, 0]
 };
 
 /// A list of logical units.
