@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from guest import Controller, Disk, QemuGuest, fio
+from guest import Controller, Disk, QemuGuest, fio, sysfs
 from support.boots import Boots
 from support.known_lines import TWO_SCANS
 from support.workloads import VERIFIED
@@ -147,3 +147,20 @@ def test_a_device_that_asks_at_probe_is_reset(bench: Bench) -> None:
         bench.spoil()
         guest.settle()
         bench.heals()
+
+
+def test_a_device_that_asks_without_end_is_reset_once_in_a_second(bench: Bench) -> None:
+    """So the guest has its processors for itself, and when the device has calmed down, all is as before."""
+    guest = bench.guest
+    before = sysfs.counters(guest)["device_resets"]
+    began = time.monotonic()
+    asked = 0
+    while time.monotonic() < began + 12:
+        if bench.healed():
+            bench.spoil()
+            asked += 1
+        time.sleep(0.01)
+    bench.heals()
+    resets = sysfs.counters(guest)["device_resets"] - before
+    assert asked > 3
+    assert asked <= resets <= time.monotonic() - began + 1
