@@ -45,10 +45,14 @@ BIOS = Firmware("bios")
 UEFI = Firmware("uefi", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
 
 
-def system_disk(folder: Path, series: str = paths.SERIES) -> Disk:
-    """The system's disk, whose changes go to a file in the folder. The image has to be there."""
+def system_image(series: str = paths.SERIES) -> Path:
+    """The system as tools/root-system made it, which it has to have done."""
     command = [paths.TOOLS / "root-system", series]
-    image = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+def layer(image: Path, folder: Path) -> Disk:
+    """A disk with a system on it, whose changes go to the file `disk.qcow2` in the folder."""
     file = folder / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, file], check=True)
     return Disk(blockdev={"driver": "qcow2", "file": {"driver": "file", "filename": str(file)}})

@@ -1,14 +1,38 @@
 # SPDX-License-Identifier: GPL-2.0
 """The driver on the disk that a Debian system boots from, installed and chosen as the README has it."""
 
+import re
+
 import pytest
 
 from guest.system import BIOS, UEFI, Firmware
-from support.root_disk import OURS, BootSystem, C, assert_root_is_served_by, choose_ours
+from support.root_disk import (
+    OURS,
+    SELECT,
+    BootSystem,
+    C,
+    assert_root_is_served_by,
+    choose_ours,
+    readme,
+)
 
 pytestmark = [pytest.mark.install, pytest.mark.ours("is about packages of our module")]
 
 WAY_BACK = "module_blacklist=virtio_scsi_rs"
+
+# kdump-tools is installed and does nothing until it is told to. This makes the crash kernel's initramfs at
+# once, and the file by which kdump-tools knows later that it need not be made again.
+USE_KDUMP = """
+sed -i s/USE_KDUMP=0/USE_KDUMP=1/ /etc/default/kdump-tools
+sed -i 's/crashkernel=[^"]*/crashkernel=256M/' /etc/default/grub.d/kdump-tools.cfg
+update-grub
+kdump-config symlinks $(uname -r)
+cp /etc/kdump/sysctl.conf /var/lib/kdump/latest_sysctls-$(uname -r)
+"""
+CRASH_INITRAMFS = "/var/lib/kdump/initrd.img-$(uname -r)"
+READY = "kdump-config status | grep 'ready to kdump' | grep -v Not"
+# What the driver says of its queues.
+SERVES = r"(virtio_scsi\w*) virtio\d+: \d+/\d+/\d+ default"
 
 
 @pytest.mark.parametrize("firmware", [BIOS, UEFI], ids=lambda firmware: firmware.name)
@@ -20,10 +44,9 @@ def test_the_root_disk_is_on_our_driver_once_it_is_chosen(
     choose_ours(guest)
 
 
-def test_it_stays_so_but_for_a_boot_without_the_module(boot_system: BootSystem) -> None:
+def test_it_stays_so_but_for_a_boot_without_the_module(boot_chosen: BootSystem) -> None:
     """With BIOS only: a key that was typed at GRUB on the serial console did not reach it with UEFI."""
-    guest = boot_system(BIOS)
-    choose_ours(guest)
+    guest = boot_chosen(BIOS)
     # Nor does an initramfs that is made later lose it.
     guest.run("update-initramfs -u -k all", timeout=900, check=True)
     for _ in range(2):
@@ -36,3 +59,38 @@ def test_it_stays_so_but_for_a_boot_without_the_module(boot_system: BootSystem) 
         assert_root_is_served_by(guest, C)
     guest.reboot()
     assert_root_is_served_by(guest, OURS)
+
+
+def test_the_choice_can_be_taken_back_and_made_again(boot_chosen: BootSystem) -> None:
+    """Each takes effect with the next boot, and not before."""
+    guest = boot_chosen()
+    assert_root_is_served_by(guest, OURS)
+    choices = ((readme("Back to the C driver"), C), (f"{SELECT} rust", OURS))
+    for before, (choice, driver) in zip((OURS, C), choices, strict=True):
+        guest.run(choice, timeout=900, check=True)
+        assert_root_is_served_by(guest, before)
+        guest.reboot()
+        assert_root_is_served_by(guest, driver)
+
+
+def test_a_crash_is_dumped_to_the_root_disk(boot_system: BootSystem) -> None:
+    """By the chosen driver, although the crash kernel's initramfs was made with the other one first."""
+    guest = boot_system()
+    guest.run(USE_KDUMP, timeout=900, check=True)
+    guest.run(f"lsinitramfs {CRASH_INITRAMFS} | grep virtio_scsi.ko", timeout=120, check=True)
+    choose_ours(guest)
+    guest.wait_until(READY, 600)
+    with guest.boots_again():
+        guest.console.type("echo c >/proc/sysrq-trigger\n")
+        # The crash kernel's.
+        assert guest.wait_for(SERVES, 300).split()[0] == OURS
+    assert_root_is_served_by(guest, OURS)
+    # As kdump-tools has it written, in the order in which it can be sent through a pipe.
+    dump = guest.out("ls /var/crash/2*/dump.*")
+    assert guest.out(f"head -c 12 {dump}") == "makedumpfile"
+    guest.run(f"makedumpfile -R /root/dump <{dump}", timeout=300, check=True)
+    assert guest.out("head -c 5 /root/dump") == "KDUMP"
+    guest.run("makedumpfile --dump-dmesg /root/dump /root/said", timeout=300, check=True)
+    said = guest.out("cat /root/said")
+    assert re.search(SERVES, said)
+    assert "sysrq: Trigger a crash" in said
