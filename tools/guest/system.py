@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A whole Debian system on a disk of its own, from the firmware on: tools/root-system makes it."""
 
+import itertools
 import shutil
 import subprocess
 import time
@@ -20,6 +21,14 @@ OVMF = Path("/usr/share/OVMF")
 PASSWORD = "root"
 # Keys of GRUB's editor.
 NEXT_LINE, END_OF_LINE, BOOT = "\x0e", "\x05", "\x18"
+# virtio_console hands the agent nothing more from the host after hibernation, also if the agent is restarted.
+BIND_AGENT_AGAIN = """\
+systemctl stop qemu-guest-agent
+for each in /sys/bus/virtio/drivers/virtio_console/virtio*; do
+    echo ${each##*/} >${each%/*}/unbind
+    echo ${each##*/} >${each%/*}/bind
+done
+systemctl start qemu-guest-agent"""
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ class SystemGuest(Guest):
         self._options = ["-machine", "q35", *firmware.options(log_dir), *processor(kvm_serves())]
         self._options += ["-smp", str(smp), "-m", str(memory), "-serial", "chardev:console"]
         self._options += [*agent_port("pci"), *storage(controllers, "q35")]
+        self._machines = itertools.count(1)
         self._new_machine()
 
     def _new_machine(self) -> None:
@@ -98,6 +108,35 @@ class SystemGuest(Guest):
         self.machine.connect()
         with self.boots_again(check=False):
             self.qmp("cont")
+
+    def hibernate(self) -> None:
+        """The system writes its memory to its disk and switches the machine off; another one, of the same
+        kind, goes on with it."""
+        self.assert_clean_log()
+        self._switched_off("systemctl hibernate")
+        self._new_machine()
+        self.machine.connect()
+        began = time.monotonic()
+        with self.qmp.listen("VSERPORT_CHANGE") as events:
+            self.qmp("cont")
+            if self.wait_for("hibernation exit|login: ", self._boot_timeout).startswith("login"):
+                raise self.failure(GuestError, "the system did not go on, but was started anew")
+            self._took(time.monotonic() - began)
+            self.console.type(f"{BIND_AGENT_AGAIN}\n")
+            events.wait(120, lambda event: not event["data"]["open"])
+            self._answers(events, 120)
+
+    def _switched_off(self, command: str) -> None:
+        """Returns when the machine has ended by this command."""
+        self.spawn(command)
+        try:
+            self.machine.process.wait(self._boot_timeout)
+        except subprocess.TimeoutExpired:
+            raise self.failure(GuestTimeout, f"still on after: {command}") from None
+        self.machine.end()
+        number = next(self._machines)
+        for log in (self.machine.console, self.machine.log):
+            log.rename(log.with_stem(f"{log.stem}-{number}"))
 
     @contextmanager
     def boots_again(self, check: bool = True) -> Iterator[None]:

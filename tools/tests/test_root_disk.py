@@ -19,6 +19,7 @@ from support.root_disk import (
 pytestmark = [pytest.mark.install, pytest.mark.ours("is about packages of our module")]
 
 WAY_BACK = "module_blacklist=virtio_scsi_rs"
+BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
 
 # kdump-tools is installed and does nothing until it is told to. This makes the crash kernel's initramfs at
 # once, and the file by which kdump-tools knows later that it need not be made again.
@@ -71,6 +72,23 @@ def test_the_choice_can_be_taken_back_and_made_again(boot_chosen: BootSystem) ->
         assert_root_is_served_by(guest, before)
         guest.reboot()
         assert_root_is_served_by(guest, driver)
+
+
+def test_a_system_goes_on_after_hibernation(boot_chosen: BootSystem) -> None:
+    """Its memory goes to the same disk, by the driver, which is itself a part of it."""
+    guest = boot_chosen()
+    disk = guest.out("lsblk -no PKNAME $(findmnt -no SOURCE /)")
+    swap = guest.out("swapon --show=NAME --noheadings --raw")
+    assert swap.startswith(f"/dev/{disk}")
+    boot_id = guest.out(BOOT_ID)
+    guest.run("head -c 4M /dev/urandom >/root/data && sha256sum /root/data >/run/sum", check=True)
+    guest.hibernate()
+    assert guest.out(BOOT_ID) == boot_id
+    assert "PM: hibernation: hibernation exit" in guest.dmesg()
+    assert_root_is_served_by(guest, OURS)
+    guest.run("echo 3 >/proc/sys/vm/drop_caches && sha256sum -c /run/sum", check=True)
+    guest.run("dd if=/dev/zero of=/root/more bs=1M count=4 conv=fsync", check=True)
+    assert guest.out("swapon --show=NAME --noheadings --raw") == swap
 
 
 def test_a_crash_is_dumped_to_the_root_disk(boot_system: BootSystem) -> None:
