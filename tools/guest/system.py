@@ -18,7 +18,10 @@ from .guest import Guest, GuestError, GuestTimeout
 from .machine import QemuProcess, agent_port, kvm_serves, processor, storage
 
 OVMF = Path("/usr/share/OVMF")
+VARIABLES = "variables.fd"
 PASSWORD = "root"
+# Owns the keys that are put into a machine from outside; any number will do.
+OWNER = "3f1d0a52-7c5b-4b0e-9a43-6a3d0f2c8e17"
 # Keys of GRUB's editor.
 NEXT_LINE, END_OF_LINE, BOOT = "\x0e", "\x05", "\x18"
 # virtio_console hands the agent nothing more from the host after hibernation, also if the agent is restarted.
@@ -38,20 +41,26 @@ class Firmware:
     name: str
     code: str = ""
     variables: str = ""
+    # With Secure Boot only the firmware itself may write its variables, in System Management Mode.
+    secure: bool = False
 
     def options(self, folder: Path) -> list[str]:
         """QEMU's options; what the firmware writes stays in the folder."""
         if not self.code:
             return []
-        variables = shutil.copy(OVMF / self.variables, folder / "variables.fd")
+        variables = shutil.copy(OVMF / self.variables, folder / VARIABLES)
         options = []
         for file, access in ((OVMF / self.code, "readonly=on"), (variables, "readonly=off")):
             options += ["-drive", f"if=pflash,format=raw,{access},file={file}"]
+        if self.secure:
+            options += ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]
         return options
 
 
 BIOS = Firmware("bios")
 UEFI = Firmware("uefi", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+# Its variables have Microsoft's keys, with one of which Debian's shim is signed.
+SECURE_BOOT = Firmware("secure-boot", "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd", secure=True)
 
 
 def system_image(series: str = paths.SERIES) -> Path:
@@ -126,6 +135,14 @@ class SystemGuest(Guest):
             events.wait(120, lambda event: not event["data"]["open"])
             self._answers(events, 120)
 
+    def power_cycle(self, meanwhile: Callable[[], None]) -> None:
+        """Switches the system off and on; `meanwhile` is called while it is off."""
+        self.assert_clean_log()
+        self._switched_off(self.POWEROFF)
+        meanwhile()
+        self._new_machine()
+        self._boot()
+
     def _switched_off(self, command: str) -> None:
         """Returns when the machine has ended by this command."""
         self.spawn(command)
@@ -137,6 +154,11 @@ class SystemGuest(Guest):
         number = next(self._machines)
         for log in (self.machine.console, self.machine.log):
             log.rename(log.with_stem(f"{log.stem}-{number}"))
+
+    def enrol(self, certificate: Path) -> None:
+        """For `power_cycle`: the owner of the machine trusts a certificate (PEM), as MokManager has it."""
+        command = ["virt-fw-vars", "--inplace", self.log_dir / VARIABLES, "--add-mok", OWNER, certificate]
+        subprocess.run(command, check=True, capture_output=True)
 
     @contextmanager
     def boots_again(self, check: bool = True) -> Iterator[None]:

@@ -2,10 +2,11 @@
 """The driver on the disk that a Debian system boots from, installed and chosen as the README has it."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from guest.system import BIOS, UEFI, Firmware
+from guest.system import BIOS, SECURE_BOOT, UEFI, Firmware
 from support.root_disk import (
     OURS,
     SELECT,
@@ -13,6 +14,7 @@ from support.root_disk import (
     C,
     assert_root_is_served_by,
     choose_ours,
+    commands,
     readme,
 )
 
@@ -112,3 +114,26 @@ def test_a_crash_is_dumped_to_the_root_disk(boot_system: BootSystem) -> None:
     said = guest.out("cat /root/said")
     assert re.search(SERVES, said)
     assert "sysrq: Trigger a crash" in said
+
+
+def test_under_secure_boot_a_module_serves_that_its_owner_has_signed(
+    boot_chosen: BootSystem, scratch: Path
+) -> None:
+    """Signed as docs/operations.md has it; unsigned, or before the firmware knows the key, it is refused, and
+    the C driver serves. The certificate gets into the firmware from outside, and not through MokManager."""
+    guest = boot_chosen(SECURE_BOOT)
+    assert "[integrity]" in guest.out("cat /sys/kernel/security/lockdown")
+    assert_root_is_served_by(guest, C)
+    assert "Loading of unsigned module is rejected" in guest.dmesg()
+
+    make_key, _, sign = commands("docs/operations.md", "Secure Boot")
+    guest.run(f"{make_key}\n{sign}", timeout=900, check=True)
+    module = guest.out("modinfo -n virtio_scsi_rs")
+    assert guest.run(f"insmod {module}").rc != 0
+    assert "Loading of module with unavailable key is rejected" in guest.dmesg()
+    certificate = scratch / "certificate.pem"
+    certificate.write_text(guest.out("openssl x509 -inform DER -in /var/lib/shim-signed/mok/MOK.der"))
+
+    guest.power_cycle(lambda: guest.enrol(certificate))
+    assert "[integrity]" in guest.out("cat /sys/kernel/security/lockdown")
+    assert_root_is_served_by(guest, OURS)
