@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A whole Debian system on a disk of its own, from the firmware on: tools/root-system makes it."""
 
+import itertools
 import shutil
 import subprocess
 import time
@@ -17,9 +18,20 @@ from .guest import Guest, GuestError, GuestTimeout
 from .machine import QemuProcess, agent_port, kvm_serves, processor, storage
 
 OVMF = Path("/usr/share/OVMF")
+VARIABLES = "variables.fd"
 PASSWORD = "root"
+# Owns the keys that are put into a machine from outside; any number will do.
+OWNER = "3f1d0a52-7c5b-4b0e-9a43-6a3d0f2c8e17"
 # Keys of GRUB's editor.
 NEXT_LINE, END_OF_LINE, BOOT = "\x0e", "\x05", "\x18"
+# virtio_console hands the agent nothing more from the host after hibernation, also if the agent is restarted.
+BIND_AGENT_AGAIN = """\
+systemctl stop qemu-guest-agent
+for each in /sys/bus/virtio/drivers/virtio_console/virtio*; do
+    echo ${each##*/} >${each%/*}/unbind
+    echo ${each##*/} >${each%/*}/bind
+done
+systemctl start qemu-guest-agent"""
 
 
 @dataclass(frozen=True)
@@ -29,26 +41,36 @@ class Firmware:
     name: str
     code: str = ""
     variables: str = ""
+    # With Secure Boot only the firmware itself may write its variables, in System Management Mode.
+    secure: bool = False
 
     def options(self, folder: Path) -> list[str]:
         """QEMU's options; what the firmware writes stays in the folder."""
         if not self.code:
             return []
-        variables = shutil.copy(OVMF / self.variables, folder / "variables.fd")
+        variables = shutil.copy(OVMF / self.variables, folder / VARIABLES)
         options = []
         for file, access in ((OVMF / self.code, "readonly=on"), (variables, "readonly=off")):
             options += ["-drive", f"if=pflash,format=raw,{access},file={file}"]
+        if self.secure:
+            options += ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]
         return options
 
 
 BIOS = Firmware("bios")
 UEFI = Firmware("uefi", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd")
+# Its variables have Microsoft's keys, with one of which Debian's shim is signed.
+SECURE_BOOT = Firmware("secure-boot", "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd", secure=True)
 
 
-def system_disk(folder: Path, series: str = paths.SERIES) -> Disk:
-    """The system's disk, whose changes go to a file in the folder. The image has to be there."""
+def system_image(series: str = paths.SERIES) -> Path:
+    """The system as tools/root-system made it, which it has to have done."""
     command = [paths.TOOLS / "root-system", series]
-    image = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+def layer(image: Path, folder: Path) -> Disk:
+    """A disk with a system on it, whose changes go to the file `disk.qcow2` in the folder."""
     file = folder / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, file], check=True)
     return Disk(blockdev={"driver": "qcow2", "file": {"driver": "file", "filename": str(file)}})
@@ -77,6 +99,7 @@ class SystemGuest(Guest):
         self._options = ["-machine", "q35", *firmware.options(log_dir), *processor(kvm_serves())]
         self._options += ["-smp", str(smp), "-m", str(memory), "-serial", "chardev:console"]
         self._options += [*agent_port("pci"), *storage(controllers, "q35")]
+        self._machines = itertools.count(1)
         self._new_machine()
 
     def _new_machine(self) -> None:
@@ -94,6 +117,48 @@ class SystemGuest(Guest):
         self.machine.connect()
         with self.boots_again(check=False):
             self.qmp("cont")
+
+    def hibernate(self) -> None:
+        """The system writes its memory to its disk and switches the machine off; another one, of the same
+        kind, goes on with it."""
+        self.assert_clean_log()
+        self._switched_off("systemctl hibernate")
+        self._new_machine()
+        self.machine.connect()
+        began = time.monotonic()
+        with self.qmp.listen("VSERPORT_CHANGE") as events:
+            self.qmp("cont")
+            if self.wait_for("hibernation exit|login: ", self._boot_timeout).startswith("login"):
+                raise self.failure(GuestError, "the system did not go on, but was started anew")
+            self._took(time.monotonic() - began)
+            self.console.type(f"{BIND_AGENT_AGAIN}\n")
+            events.wait(120, lambda event: not event["data"]["open"])
+            self._answers(events, 120)
+
+    def power_cycle(self, meanwhile: Callable[[], None]) -> None:
+        """Switches the system off and on; `meanwhile` is called while it is off."""
+        self.assert_clean_log()
+        self._switched_off(self.POWEROFF)
+        meanwhile()
+        self._new_machine()
+        self._boot()
+
+    def _switched_off(self, command: str) -> None:
+        """Returns when the machine has ended by this command."""
+        self.spawn(command)
+        try:
+            self.machine.process.wait(self._boot_timeout)
+        except subprocess.TimeoutExpired:
+            raise self.failure(GuestTimeout, f"still on after: {command}") from None
+        self.machine.end()
+        number = next(self._machines)
+        for log in (self.machine.console, self.machine.log):
+            log.rename(log.with_stem(f"{log.stem}-{number}"))
+
+    def enrol(self, certificate: Path) -> None:
+        """For `power_cycle`: the owner of the machine trusts a certificate (PEM), as MokManager has it."""
+        command = ["virt-fw-vars", "--inplace", self.log_dir / VARIABLES, "--add-mok", OWNER, certificate]
+        subprocess.run(command, check=True, capture_output=True)
 
     @contextmanager
     def boots_again(self, check: bool = True) -> Iterator[None]:

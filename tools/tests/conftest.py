@@ -13,6 +13,7 @@ boot_shared     the same with module scope, for a guest that several tests use; 
 serve           starts scripted devices; serve_shared goes with boot_shared
 boot_system     boots a whole Debian system on a layer of its own, with the packages on a CD-ROM:
                 boot_system(UEFI); of the suite `install`
+boot_chosen     the same on a layer of a system in which our driver was chosen, for its next boot
 uml             makes User-Mode Linux guests with sanitizers: uml("kasan", [device], ...), ended and checked
                 when the test ends
 
@@ -36,10 +37,11 @@ import pytest
 from guest import Controller, Disk, make_iso, paths
 from guest.device import TestDevice
 from guest.guest import DRIVERS, MODULE
-from guest.system import BIOS, Firmware, SystemGuest, system_disk
+from guest.system import BIOS, Firmware, SystemGuest, layer, system_image
 from guest.uml import UmlGuest
 from support.boots import FAILED, LOGS, OURS, Boots, folder_of, has_failed
 from support.installed import make_packages
+from support.root_disk import install_and_choose
 
 # Seconds that a test may take; 0: as long as it wants.
 TEST_SECONDS = float(os.environ.get("TEST_SECONDS") or 0)
@@ -103,23 +105,56 @@ def boot(module: Path, logs: Path, request: pytest.FixtureRequest) -> Iterator[B
             boots.give_up()
 
 
-@pytest.fixture
-def boot_system(
-    packages: list[Path], logs: Path, scratch: Path, request: pytest.FixtureRequest
+@pytest.fixture(scope="session")
+def cd_of_packages(packages: list[Path]) -> Path:
+    return make_iso(packages[0].parent / "packages.iso", {each.name: each.read_bytes() for each in packages})
+
+
+@pytest.fixture(scope="session")
+def chosen_image(cd_of_packages: Path) -> Iterator[Path]:
+    """A system in which the packages are installed and our driver is chosen, but not yet booted with."""
+    folder = _fresh(LOGS / "chosen-system")
+    disks = [layer(system_image(), folder), Disk(1, file=cd_of_packages, cdrom=True)]
+    with SystemGuest(folder, [Controller(disks)]) as guest:
+        install_and_choose(guest)
+        guest.poweroff(600)
+    image = folder / "disk.qcow2"
+    yield image
+    image.unlink()
+
+
+@contextmanager
+def _systems(
+    image: Path, cd: Path, logs: Path, scratch: Path, node: pytest.Item
 ) -> Iterator[Callable[..., SystemGuest]]:
-    cd = make_iso(scratch / "packages.iso", {each.name: each.read_bytes() for each in packages})
     with ExitStack() as stack:
         guests: list[SystemGuest] = []
 
         def start(firmware: Firmware = BIOS, **options: Any) -> SystemGuest:
-            controller = Controller([system_disk(scratch), Disk(1, file=cd, cdrom=True)])
+            controller = Controller([layer(image, scratch), Disk(1, file=cd, cdrom=True)])
             guests.append(SystemGuest(logs, [controller], firmware=firmware, **options))
             return stack.enter_context(guests[-1])
 
         yield start
-        if has_failed(request.node):
+        if has_failed(node):
             for guest in guests:
                 guest.give_up()
+
+
+@pytest.fixture
+def boot_system(
+    cd_of_packages: Path, logs: Path, scratch: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., SystemGuest]]:
+    with _systems(system_image(), cd_of_packages, logs, scratch, request.node) as start:
+        yield start
+
+
+@pytest.fixture
+def boot_chosen(
+    chosen_image: Path, cd_of_packages: Path, logs: Path, scratch: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., SystemGuest]]:
+    with _systems(chosen_image, cd_of_packages, logs, scratch, request.node) as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
