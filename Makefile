@@ -21,7 +21,7 @@ choose_kdir = tools/choose-kdir '$(RUNNING_KDIR)' $(if $(filter file,$(origin KE
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run check test test-device test-install test-uml test-x86 test-arm64 campaign compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
+.PHONY: help run check test test-device test-install test-uml test-x86 test-arm64 test-forky campaign compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
@@ -32,6 +32,7 @@ help: ## this text
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make test-arm64       some tests in QEMU with Debian's kernel for arm64; prepares it first, twenty-five minutes"
+	@echo "make test-forky       the same tests with forky's kernel, built by that suite's compilers; half an hour, the first time more"
 	@echo "make campaign         a hostile device against the driver, at random; SEED=1 MINUTES=10, see docs/campaign.md"
 	@echo "make compare          build/compare.md: tests with devices that are slow or wrong, the C driver and ours side by side"
 	@echo "make bench            build/bench.md: instructions per read and write, the C driver and ours; CELLS=all: more machines"
@@ -90,6 +91,12 @@ test-x86:
 # Emulated in any case, and a part of the tests for that reason.
 test-arm64: KERNEL := cloud-arm64-$(KERNEL)
 test-arm64:
+	@tools/build-module $(KERNEL)
+	@$(in_toolbox) python3 -m pytest -m arm64 $(TESTS)
+
+# The same tests. The suite goes on changing, so what its compilers find may be new.
+test-forky: KERNEL := cloud-amd64-forky
+test-forky:
 	@tools/build-module $(KERNEL)
 	@$(in_toolbox) python3 -m pytest -m arm64 $(TESTS)
 

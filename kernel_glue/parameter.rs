@@ -159,7 +159,7 @@ macro_rules! writable_parameter {
             };
 
             #[link_section = "__param"]
-            #[used]
+            #[used(compiler)]
             static ENTRY: $crate::kernel_glue::Entry =
                 $crate::kernel_glue::Entry::new(NAME, &$name);
         };

@@ -61,6 +61,10 @@ def test_the_package_of_the_module(packages: list[Path], stock: paths.Kernel, tm
     module = files[f"usr/lib/modules/{stock.release}/{MODULE}"]
     assert 100_000 < module.stat().st_size < 900_000
     assert package.stat().st_size < 300_000
+    # Headers of the kernel are named by their place in its source, and not by where that was.
+    text = module.read_bytes()
+    assert re.findall(rb"[ -~]*\bvirtio_config\.h\0", text) == [b"include/linux/virtio_config.h\0"]
+    assert str(paths.REPO).encode() not in text
     said = subprocess.run(["modinfo", module], check=True, capture_output=True, text=True).stdout
     assert f"vermagic:       {stock.release} " in said
     assert "alias:          virtio:d00000008v*" in said
