@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Record:
     seed: str
     minutes: float
     kernels: list[str]
+    strands: list[str]
     rounds: int = 0
     guests: int = 0
     guests_with_kmemleak: int = 0
@@ -42,9 +44,12 @@ class Record:
     log_lines: int = 0
     renewed: int = 0
     known: int = 0
-    panics: int = 0
-    hangs: int = 0
+    reads: int = 0
+    unread: int = 0
+    addresses: int = 0
     findings: list[dict[str, Any]] = field(default_factory=list)
+    # How many findings there are of each kind.
+    kinds: dict[str, int] = field(default_factory=dict)
     seconds: float = 0
 
     def add(self, counted: dict[str, int], binds: int) -> None:
@@ -58,7 +63,7 @@ class Record:
     def text(self) -> str:
         """As TOML."""
         commit = _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
-        numbers = {key: value for key, value in vars(self).items() if key != "findings"}
+        numbers = {key: value for key, value in vars(self).items() if key not in ("findings", "kinds")}
         head = {
             "driver": DRIVERS[MODULE].name,
             "commit": commit,
@@ -67,6 +72,7 @@ class Record:
         }
         parts: dict[str, Any] = {"campaign": head}
         if self.findings:
+            parts["findings"] = self.kinds
             parts["finding"] = self.findings
         return "# SPDX-License-Identifier: GPL-2.0\n" + toml(parts)
 
@@ -79,10 +85,18 @@ def _git(*words: str) -> str:
 class Campaign:
     """Its folder gets the record, and for each finding the round and the logs."""
 
-    def __init__(self, seed: str, minutes: float, folder: Path, variants: tuple[str, ...] = VARIANTS) -> None:
+    def __init__(
+        self,
+        seed: str,
+        minutes: float,
+        folder: Path,
+        variants: Sequence[str] = VARIANTS,
+        strands: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.variants = variants
-        self.record = Record(seed, minutes, [kernel(variant).name for variant in variants])
+        self.strands = strands
+        self.record = Record(seed, minutes, [kernel(variant).name for variant in variants], list(strands))
         self._began = time.monotonic()
         self._end = self._began + minutes * 60
         shutil.rmtree(folder, ignore_errors=True)
@@ -105,7 +119,7 @@ class Campaign:
         with Rig(folder, variant, leaks=leaks) as rig:
             checks = Checks(rig)
             for number in range(first, first + ROUNDS):
-                round_ = draw(self.record.seed, number)
+                round_ = draw(self.record.seed, number, self.strands)
                 found = play(rig, checks, round_, self.record)
                 if found:
                     self._found(found, round_, variant, folder)
@@ -118,6 +132,8 @@ class Campaign:
             self.record.log_lines += checks.log_lines
             self.record.renewed += checks.renewed
             self.record.known += checks.known
+            self.record.unread += checks.unread
+            self.record.addresses += checks.addresses
             rig.guest.agent_may_be_lost()
         if not found:
             shutil.rmtree(folder, ignore_errors=True)
@@ -125,8 +141,8 @@ class Campaign:
         return number + 1
 
     def _found(self, what: str, round_: Round, variant: str, folder: Path) -> None:
-        self.record.panics += what.startswith("panic")
-        self.record.hangs += what.startswith("hang")
+        kind = what.partition(":")[0]
+        self.record.kinds[kind] = self.record.kinds.get(kind, 0) + 1
         self.record.findings.append(
             {"round": round_.name, "kernel": variant, "what": what, "folder": folder.name}
         )
@@ -145,18 +161,19 @@ def play(rig: Rig, checks: Checks, round_: Round, record: Record | None = None) 
     began = time.monotonic()
     before, binds = rig.counts(), rig.binds
     found = None
+    counted: dict[str, int] = {}
     try:
         try:
             rig.play(round_)
         finally:
+            now = rig.counts()
+            counted = {name: now[name] - before[name] for name in now}
             if record:
-                now = rig.counts()
                 record.rounds += 1
+                record.reads += rig.reads
                 record.deaths += rig.over
-                counted = {name: now[name] - before[name] for name in now}
                 record.add(counted, rig.binds - binds)
-        probes = sum(len(step.get("probes", [])) + ("bind" in step) for step in round_.steps)
-        checks.after(round_.name, began, probes)
+        checks.after(round_, began)
     except Finding as finding:
         found = str(finding)
     except (GuestError, DeviceError) as error:

@@ -15,7 +15,7 @@ from guest.uml import REPORT
 from support.known_lines import OUR_DRIVER
 from support.uml_bench import STUCK
 
-from .draw import UNITS
+from .draw import UNITS, Round, lies_about_lengths
 from .rig import PATIENCE, Rig
 
 # The units, as sysfs names them after the host's number.
@@ -31,10 +31,18 @@ LINES, LINES_SECONDS, LINES_PROBE = 20, 5, 12
 KNOWN = (r"WARNING: mm/page_alloc.c:.*__scsi_scan_target",)
 # virtio_uml warns of a connection that has ended.
 GONE = (r"WARNING: arch/um/drivers/virtio_uml.c:",)
+# What the reports begin with that tell of lost commands.
+LOST = ("queue: ", "in flight: ", "counters: ")
+# What a finding begins with, before a colon.
+KINDS = ("panic", "warning", "hang", "lost", "wrong data", "address", "leak", "log", "device")
 
 
 class Finding(Exception):
     """Something is wrong, and it is the driver's fault or the campaign's."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        assert kind in KINDS
+        super().__init__(f"{kind}: {what}")
 
 
 class Checks:
@@ -48,16 +56,33 @@ class Checks:
         self.renewed = 0
         # Reports of faults that are the kernel's own.
         self.known = 0
+        # Reads that succeeded without having read all, and rounds after which a tag was an address.
+        self.unread = self.addresses = 0
         self._place = 0
         self._works_program = rig.guest.share(Path(__file__).with_name("works"))
 
-    def after(self, name: str, began: float, probes: int) -> None:
+    def after(self, round_: Round, began: float) -> None:
         """Finding if anything is wrong after a round."""
+        name = round_.name
         if self.rig.over:
             self._gone()
         else:
             self._works(name)
+        probes = sum(len(step.get("probes", [])) + ("bind" in step) for step in round_.steps)
         self.log(name, time.monotonic() - began, probes)
+        self._secrets(round_)
+
+    def _secrets(self, round_: Round) -> None:
+        """What nobody is to see: memory that nobody has written, and addresses. The C driver shows both all the
+        time, which is counted."""
+        unread = 0 if lies_about_lengths(round_) else self.rig.unread
+        self.unread += unread
+        if unread and MODULE == "ours":
+            raise Finding("wrong data", f"{unread} of {self.rig.reads} reads succeeded that had read nothing")
+        shows = not self.rig.over and self.rig.shows_an_address()
+        self.addresses += shows
+        if shows and MODULE == "ours":
+            raise Finding("address", "a tag is one")
 
     def log(self, name: str, seconds: float, probes: int) -> None:
         """What was logged since the last time."""
@@ -69,14 +94,16 @@ class Checks:
         bad, others = _reports(log, known)
         self.known += others
         if bad:
-            raise Finding("the kernel reports: " + " | ".join(bad[:5]))
+            raise Finding("warning", "the kernel reports: " + " | ".join(bad[:5]))
         if self.rig.variant == "lockdep":
             self.guest.assert_lockdep_works()
         ours = [line for line in log.splitlines() if re.search(OUR_DRIVER, line)]
         self.log_lines += len(ours)
         most = LINES * (1 + seconds / LINES_SECONDS) + LINES_PROBE * (1 + probes)
         if MODULE == "ours" and len(ours) > most:
-            raise Finding(f"the driver has logged {len(ours)} lines, more than {most:g}, in {seconds:.0f} s")
+            raise Finding(
+                "log", f"the driver has logged {len(ours)} lines, more than {most:g}, in {seconds:.0f} s"
+            )
 
     def _gone(self) -> None:
         """The device is gone for good: nothing waits for it, and nothing of it is left."""
@@ -92,12 +119,14 @@ class Checks:
         try:
             self.guest.wait_until(command, SOON)
         except GuestError as error:
+            # With KASAN the kernel reports itself if it reads the stack of another task.
+            stack = "" if self.rig.variant == "kasan" else "$p/stack"
             stacks = (
-                "for p in /proc/[0-9]*; do grep -q ' D ' $p/stat && cat $p/comm $p/stack; done 2>/dev/null"
+                f"for p in /proc/[0-9]*; do grep -q ' D ' $p/stat && cat $p/comm {stack}; done 2>/dev/null"
             )
             said = self.guest.run(f"{stacks}; cat /sys/kernel/debug/virtio_scsi_rs/*/*").stdout
             (self.rig.folder / "state.log").write_text(f"{said}\n{error}")
-            raise Finding(f"{otherwise}; see state.log") from None
+            raise Finding("hang", f"{otherwise}; see state.log") from None
 
     def _works(self, name: str) -> None:
         """Tries gently first: as an administrator would, who does not know what has happened."""
@@ -113,7 +142,12 @@ class Checks:
         self.rig.connect(["version_1", "hotplug", "change"])
         problem = self._problem()
         if problem is not None:
-            raise Finding(f"after the device was bound anew: {problem}")
+            kind = "hang"
+            if "not what was written" in problem:
+                kind = "wrong data"
+            elif problem.startswith(LOST):
+                kind = "lost"
+            raise Finding(kind, f"after the device was bound anew: {problem}")
 
     def _comes_back(self) -> bool:
         """Waits until the units are there, and has those work again that were taken offline."""
@@ -157,7 +191,7 @@ class Checks:
             leaks = self.guest.leaks()
             if leaks:
                 (self.rig.folder / "leaks.log").write_text(leaks)
-                raise Finding(f"kmemleak: {leaks[:600]}")
+                raise Finding("leak", leaks[:600])
         self.log("the end", 60, 10)
 
 
@@ -175,7 +209,10 @@ def _reports(log: str, known: Iterable[str]) -> tuple[list[str], int]:
 
 
 def _left_over(said: list[str]) -> str | None:
-    """What the driver's own reports say of commands that nobody has got back. The C driver has none."""
+    """What the mid-layer and the driver's own reports say of commands that nobody has got back. The C driver has
+    no reports."""
+    if busy := [line for line in said if re.fullmatch(r"host_busy [1-9]\d*", line)]:
+        return f"in flight: {busy[0]}"
     if MODULE != "ours":
         return None
     reports: dict[str, list[str]] = {}
@@ -205,5 +242,5 @@ def dead(rig: Rig, error: Exception) -> str:
     reports = [line for line in console.splitlines() if REPORT.search(line)]
     if reports:
         return "panic: " + " | ".join(reports[:4])
-    kind = "the device failed" if isinstance(error, DeviceError) else "hang"
+    kind = "device" if isinstance(error, DeviceError) else "hang"
     return f"{kind}: {str(error).splitlines()[0][:300]}"

@@ -15,6 +15,7 @@ pause    seconds
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -211,6 +212,9 @@ def event_step(chance: random.Random, most: int = 1500) -> Step:
 def config(chance: random.Random) -> dict[str, Any]:
     """Some fields have a value that makes little sense, or none."""
     odd = chance.sample(list(FIELDS), chance.choice((0, 1, 1, 2, 3, len(FIELDS))))
+    if chance.random() < 0.9:
+        # Looking for units at so many addresses takes most of a probe.
+        odd = [name for name in odd if FIELDS[name] is WIDE]
     values = {name: chance.choice(FIELDS[name]) for name in odd}
     return {**USUAL, **values, "keeps_sizes": chance.random() < 0.3}
 
@@ -291,11 +295,14 @@ def flood(chance: random.Random, number: int) -> list[Step]:
 
 
 def probing(chance: random.Random, number: int) -> list[Step]:
-    """The device is found again and again, and never looks the same; some answers lie meanwhile."""
-    rules = [soft_rule(chance, number + index) for index in range(chance.randrange(4))]
+    """The device is found again and again, and never looks the same. In some rounds its answers lie meanwhile:
+    then a probe takes ten times as long."""
+    rules = []
+    if chance.random() < 0.15:
+        rules = [soft_rule(chance, number + index) for index in range(chance.randrange(1, 4))]
     for each in rules:
         each["rule"]["match"].pop("opcode", None)
-    if chance.random() < 0.5:
+    if chance.random() < 0.3:
         fuzz = {"part": "data_in", "bytes": chance.choice((1, 4, 64)), "within": chance.choice((8, 36, 96))}
         opcodes = chance.sample(
             ["INQUIRY", "REPORT_LUNS", "READ_CAPACITY_10", "READ_CAPACITY_16", "MODE_SENSE_6"], 2
@@ -303,7 +310,8 @@ def probing(chance: random.Random, number: int) -> list[Step]:
         match = {"opcode": opcodes, "probability": 0.5, "seed": number}
         rules.append({"rule": {"name": f"{number} fuzz", "match": match, "action": {"fuzz": fuzz}}})
     wait = chance.choice((0, 0, 0.01, 0.05))
-    return [*rules, {"probes": [offer(chance) for _ in range(chance.choice((20, 40, 80)))], "wait": wait}]
+    probes = [offer(chance) for _ in range(20 if rules else chance.choice((40, 80, 160)))]
+    return [*rules, {"probes": probes, "wait": wait}]
 
 
 def resetting(chance: random.Random, number: int) -> list[Step]:
@@ -333,15 +341,26 @@ def writes_late(step: Step) -> bool:
     return bool(step.get("rule", {}).get("action", {}).keys() & {"scribble", "flip"})
 
 
-STRANDS = (storm, storm, storm, siege, flood, probing, resetting, changing)
+def lies_about_lengths(round_: Round) -> bool:
+    """Whether a used length may tell of more than was written: then nobody can know what a read has read."""
+    rules = [step["rule"] for step in round_.steps if "rule" in step]
+    return any("used_len" in rule["action"] for rule in rules)
 
 
-def draw(seed: str, number: int) -> Round:
-    """The round of a campaign."""
+# How often each goes on.
+STRANDS = {storm: 3, siege: 1, flood: 1, probing: 1, resetting: 1, changing: 1}
+NAMES = {strand.__name__: strand for strand in STRANDS}
+
+
+def draw(seed: str, number: int, only: Sequence[str] = ()) -> Round:
+    """The round of a campaign, of all strands or of `only` some."""
     name = f"{seed}/{number}"
-    chance = random.Random(name)
+    chance = random.Random("/".join([name, *only]))
+    several = [strand for strand in STRANDS for _ in range(STRANDS[strand])]
+    if only:
+        several = 2 * [NAMES[strand] for strand in only]
     steps: list[Step] = []
-    for strand, count in zip(chance.sample(STRANDS, 2), (0, 100), strict=True):
+    for strand, count in zip(chance.sample(several, 2), (0, 100), strict=True):
         for _ in range(chance.randrange(1, 4)):
             if chance.random() < 0.5:
                 steps.append({"run": chance.choice(COMMANDS), "unit": chance.choice(DISKS)})

@@ -25,6 +25,8 @@ SCENARIO = {"device": {"request_queues": QUEUES, "config": USUAL}, "unit": UNITS
 HAMMER = paths.BUILD / "campaign-hammer"
 # Seconds. Whatever the device did: a command waits for some steps of recovery, several times at worst.
 PATIENCE = 60
+# Where User-Mode Linux has its memory, and what it allocates of it.
+ADDRESSES = 0x6000_0000, 0x9000_0000
 # A probe that finds a device that lies.
 PROBE_SECONDS = 10
 COUNTED = ("answers_ruled", "waits", "events_ordered", "offers", "starts", "answers")
@@ -54,6 +56,8 @@ class Rig:
         self.binds = 0
         self._jobs: list[Handle] = []
         self._stops = 0
+        # Of the last round's reads: those that succeeded, and those of them whose memory nobody had written.
+        self.reads = self.unread = 0
         self.device.start()
         try:
             self.guest = UmlGuest(
@@ -90,6 +94,11 @@ class Rig:
     def counts(self) -> dict[str, int]:
         now = self._now()
         return {name: self._before[name] + now[name] for name in COUNTED}
+
+    def shows_an_address(self) -> bool:
+        """Whether the tag of the last command is an address of the guest's memory."""
+        tag: int = self.device("stats")["stats"]["last_tag"]
+        return ADDRESSES[0] <= tag < ADDRESSES[1]
 
     def _now(self) -> dict[str, int]:
         stats = self.device("stats")["stats"]
@@ -154,7 +163,8 @@ class Rig:
         for job in self._jobs:
             job.wait(PATIENCE)
         self._jobs.clear()
-        hammer.wait(PATIENCE, check=True)
+        said = hammer.wait(PATIENCE, check=True).stdout.split()
+        self.reads, self.unread = (int(word) for word in said)
 
     def behave(self) -> None:
         """The device does what it should again, answers what it has kept, and has the units that it had."""
