@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,19 +92,23 @@ class Campaign:
         folder: Path,
         variants: Sequence[str] = VARIANTS,
         strands: Sequence[str] = (),
+        slack: float = 1,
     ) -> None:
         self.folder = folder
         self.variants = variants
         self.strands = strands
+        self.slack = slack
         self.record = Record(seed, minutes, [kernel(variant).name for variant in variants], list(strands))
         self._began = time.monotonic()
         self._end = self._began + minutes * 60
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
-    def run(self, first: int = 0) -> Record:
+    def run(self, first: int = 0, until: Callable[[Record], bool] | None = None) -> Record:
+        """Until the time is over, or else something is true of the record after a round."""
+        self._over = lambda: until(self.record) if until else time.monotonic() > self._end
         number = first
-        while time.monotonic() < self._end:
+        while not self._over():
             variant = self.variants[self.record.guests % len(self.variants)]
             number = self._guest(variant, number)
         return self.record
@@ -116,14 +120,14 @@ class Campaign:
         leaks = variant == "kasan" and self.record.guests // len(self.variants) % 3 == 2
         self.record.guests += 1
         self.record.guests_with_kmemleak += leaks
-        with Rig(folder, variant, leaks=leaks) as rig:
+        with Rig(folder, variant, leaks=leaks, slack=self.slack) as rig:
             checks = Checks(rig)
             for number in range(first, first + ROUNDS):
                 round_ = draw(self.record.seed, number, self.strands)
                 found = play(rig, checks, round_, self.record)
                 if found:
                     self._found(found, round_, variant, folder)
-                if found or rig.over or time.monotonic() > self._end:
+                if found or rig.over or self._over():
                     break
             if not found:
                 found = end(rig, checks)

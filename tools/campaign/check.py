@@ -16,7 +16,7 @@ from support.known_lines import OUR_DRIVER
 from support.uml_bench import STUCK
 
 from .draw import UNITS, Round, lies_about_lengths
-from .rig import PATIENCE, Rig
+from .rig import Rig
 
 # The units, as sysfs names them after the host's number.
 ADDRESSES = {f"0:{unit['target']}:{shown_lun(unit['lun'])}" for unit in UNITS}
@@ -86,7 +86,7 @@ class Checks:
 
     def log(self, name: str, seconds: float, probes: int) -> None:
         """What was logged since the last time."""
-        self.guest.run("busybox dmesg -r -c >/tmp/log", PATIENCE, check=True)
+        self.guest.run("busybox dmesg -r -c >/tmp/log", self.rig.patience, check=True)
         log = self.guest.pull("/tmp/log").decode(errors="replace")
         with open(self.rig.folder / "kernel.log", "a") as file:
             file.write(f"--- {name}\n{log}")
@@ -117,7 +117,7 @@ class Checks:
 
     def _until(self, command: str, otherwise: str) -> None:
         try:
-            self.guest.wait_until(command, SOON)
+            self.guest.wait_until(command, SOON * self.rig.slack)
         except GuestError as error:
             # With KASAN the kernel reports itself if it reads the stack of another task.
             stack = "" if self.rig.variant == "kasan" else "$p/stack"
@@ -154,10 +154,12 @@ class Checks:
         online = (
             'for s in *:*:*:*/state; do read r <$s; test "$r" = running || echo running >$s; done 2>/dev/null'
         )
-        deadline = time.monotonic() + SOON
+        deadline = time.monotonic() + SOON * self.rig.slack
         asked = 0.0
         while time.monotonic() < deadline:
-            names = self.guest.run(f"cd /sys/bus/scsi/devices; {online}; echo host* *:*:*:*", PATIENCE).stdout
+            names = self.guest.run(
+                f"cd /sys/bus/scsi/devices; {online}; echo host* *:*:*:*", self.rig.patience
+            ).stdout
             if {name.partition(":")[2] for name in names.split()} >= ADDRESSES:
                 self.rig.hurry()
                 return True
@@ -173,14 +175,14 @@ class Checks:
         """What does not work, if anything."""
         self._place = (self._place + 1) % 64
         self.nobody_is_stuck()
-        said = self.guest.out(f"{self._works_program} {self._place}", PATIENCE).splitlines()
+        said = self.guest.out(f"{self._works_program} {self._place}", self.rig.patience).splitlines()
         problems = [line for line in said if line.startswith("problem")]
         if problems:
             return "; ".join(problems)
-        deadline = time.monotonic() + SOON
+        deadline = time.monotonic() + SOON * self.rig.slack
         while (problem := _left_over(said)) and time.monotonic() < deadline:
             time.sleep(0.5)
-            said = self.guest.out(f"{self._works_program} {self._place}", PATIENCE).splitlines()
+            said = self.guest.out(f"{self._works_program} {self._place}", self.rig.patience).splitlines()
         return problem
 
     def at_the_end(self) -> None:
