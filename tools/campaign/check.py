@@ -73,8 +73,8 @@ class Checks:
         self._secrets(round_)
 
     def _secrets(self, round_: Round) -> None:
-        """What nobody is to see: memory that nobody has written, and addresses. The C driver shows both all the
-        time, which is counted."""
+        """What nobody is to see: memory that nobody has written, and addresses. The C driver shows both all
+        the time, which is counted."""
         unread = 0 if lies_about_lengths(round_) else self.rig.unread
         self.unread += unread
         if unread and MODULE == "ours":
@@ -211,8 +211,8 @@ def _reports(log: str, known: Iterable[str]) -> tuple[list[str], int]:
 
 
 def _left_over(said: list[str]) -> str | None:
-    """What the mid-layer and the driver's own reports say of commands that nobody has got back. The C driver has
-    no reports."""
+    """What the mid-layer and the driver's own reports say of commands that nobody has got back. The C driver
+    has no reports."""
     if busy := [line for line in said if re.fullmatch(r"host_busy [1-9]\d*", line)]:
         return f"in flight: {busy[0]}"
     if MODULE != "ours":

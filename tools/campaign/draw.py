@@ -299,8 +299,8 @@ def flood(chance: random.Random, number: int) -> list[Step]:
 
 
 def probing(chance: random.Random, number: int) -> list[Step]:
-    """The device is found again and again, and never looks the same. In some rounds its answers lie meanwhile:
-    then a probe takes ten times as long."""
+    """The device is found again and again, and never looks the same. In some rounds its answers lie
+    meanwhile: then a probe takes ten times as long."""
     rules = []
     if chance.random() < 0.15:
         rules = [soft_rule(chance, number + index) for index in range(chance.randrange(1, 4))]
@@ -346,8 +346,8 @@ def writes_late(step: Step) -> bool:
 
 
 def lies_about_lengths(round_: Round) -> bool:
-    """Whether a used length may tell of more than was written: then nobody can know what a read has read. With
-    IN_ORDER the kernel takes a request for wholly written that the device has left out of the used ring."""
+    """Whether a used length may tell of more than was written: then nobody can know what a read has read.
+    With IN_ORDER the kernel takes a request for wholly written that is left out of the used ring."""
     offers = [offer for step in round_.steps for offer in step.get("probes", [])]
     if "in_order" in round_.features or any("in_order" in offer["features"] for offer in offers):
         return True

@@ -92,8 +92,13 @@ static void prepare(struct iocb *request, struct unit *unit)
 	request->aio_fildes = unit->file;
 	request->aio_nbytes = size;
 	request->aio_offset = draw() % (unit->blocks - LARGEST / BLOCK) * BLOCK;
-	for (size_t at = 0; at < size; at += BLOCK)
-		*(uint64_t *)(buffer + at) = request->aio_lio_opcode == IOCB_CMD_PREAD ? UNREAD : draw() | 1ULL << 63;
+	for (size_t at = 0; at < size; at += BLOCK) {
+		uint64_t first = draw() | 1ULL << 63;
+
+		if (request->aio_lio_opcode == IOCB_CMD_PREAD)
+			first = UNREAD;
+		memcpy(buffer + at, &first, sizeof(first));
+	}
 }
 
 /* Whether a read has left a block as it was. */
