@@ -9,6 +9,7 @@ from guest import device, paths
 from guest.guest import DRIVERS, MODULE
 from guest.uml import VARIANTS
 
+from . import table
 from .campaign import Campaign, replay, shrunk
 from .draw import NAMES
 
@@ -24,7 +25,13 @@ def main() -> int:
     parser.add_argument("--strands", default="", help=f"only these, with commas between: {', '.join(NAMES)}")
     parser.add_argument("--replay", type=Path, help="plays the round of a finding again")
     parser.add_argument("--shrink", type=Path, help="makes the round of a finding smaller")
+    parser.add_argument("--keep", type=Path, nargs="*", help="puts records into docs/campaign.md")
     options = parser.parse_args()
+    if options.keep is not None:
+        for record in options.keep:
+            table.keep(record)
+        table.write()
+        return 0
     variants = tuple(options.kernel or VARIANTS)
     # Before time counts.
     device.build()

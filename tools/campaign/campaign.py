@@ -127,6 +127,7 @@ class Campaign:
                 found = play(rig, checks, round_, self.record)
                 if found:
                     self._found(found, round_, variant, folder)
+                self.write()
                 if found or rig.over or self._over():
                     break
             if not found:

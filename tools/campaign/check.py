@@ -27,8 +27,12 @@ LINES, LINES_SECONDS, LINES_PROBE = 20, 5, 12
 
 
 # Reports of the kernel about itself, from their first line on. scsi_report_lun_scan() believes any length of
-# the list of LUNs, and asks the allocator for so much.
-KNOWN = (r"WARNING: mm/page_alloc.c:.*__scsi_scan_target",)
+# the list of LUNs, and asks the allocator for so much. sd believes what a page of INQUIRY data says of atomic
+# writes, and the block layer warns of limits that make no sense.
+KNOWN = (
+    r"WARNING: mm/page_alloc.c:.*__scsi_scan_target",
+    r"WARNING: block/blk-settings.c:.*blk_validate_limits.*sd_revalidate_disk",
+)
 # virtio_uml warns of a connection that has ended.
 GONE = (r"WARNING: arch/um/drivers/virtio_uml.c:",)
 # What the reports begin with that tell of lost commands.

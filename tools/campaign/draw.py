@@ -268,7 +268,7 @@ def pause(chance: random.Random) -> Step:
 def storm(chance: random.Random, number: int) -> list[Step]:
     """Answers that lie, as many as there can be."""
     rules = [soft_rule(chance, number + index) for index in range(chance.randrange(2, 8))]
-    return [*rules, {"pause": chance.choice((3, 5, 8))}]
+    return [*rules, {"pause": chance.choice((5, 8, 12))}]
 
 
 def siege(chance: random.Random, number: int) -> list[Step]:
@@ -318,6 +318,16 @@ def probing(chance: random.Random, number: int) -> list[Step]:
     return [*rules, {"probes": probes, "wait": wait}]
 
 
+def finding(chance: random.Random, number: int) -> list[Step]:
+    """The same as fast as it goes: with one unit, at one target."""
+    away = [{"target": unit["target"], "lun": unit["lun"]} for unit in UNITS[1:]]
+    steps: list[Step] = [{"order": "remove_unit", "fields": {**unit, "event": False}} for unit in away]
+    probes = [offer(chance) for _ in range(100)]
+    for each in probes:
+        each["config"] |= {"max_target": 0, "max_channel": 0}
+    return [*steps, {"probes": probes, "wait": 0}]
+
+
 def resetting(chance: random.Random, number: int) -> list[Step]:
     """The device is reset again and again, and misbehaves."""
     steps = [soft_rule(chance, number)]
@@ -355,8 +365,14 @@ def lies_about_lengths(round_: Round) -> bool:
     return any("used_len" in rule["action"] for rule in rules)
 
 
-# How often each goes on.
-STRANDS = {storm: 3, siege: 1, flood: 1, probing: 1, resetting: 1, changing: 1}
+def answers_out_of_order(step: Step) -> bool:
+    """Whether a rule does: with IN_ORDER that is a ring that is broken, and has the device reset."""
+    action = step.get("rule", {}).get("action", {})
+    return bool(action.keys() & {"reorder", "delay_ms"})
+
+
+# How often each goes on, if it is not chosen.
+STRANDS = {storm: 3, siege: 1, flood: 1, probing: 1, resetting: 1, changing: 1, finding: 0}
 NAMES = {strand.__name__: strand for strand in STRANDS}
 
 
@@ -375,6 +391,11 @@ def draw(seed: str, number: int, only: Sequence[str] = ()) -> Round:
         steps += strand(chance, count)
     if any(step.keys() & {"probes", "bind"} for step in steps):
         steps = [step for step in steps if not writes_late(step)]
+    offered = features(chance)
+    if "in_order" in offered and chance.random() < 0.8:
+        steps = [step for step in steps if not answers_out_of_order(step)]
     if chance.random() < 0.03:
         steps.append({"death": chance.choice(("disconnect", "die"))})
-    return Round(name, features(chance), chance.choice((1, 8, 32, 64, 128)), steps)
+    # Reads and writes would take most of the time.
+    depth = 0 if only == ["finding"] else chance.choice((1, 8, 32, 64, 128, 128))
+    return Round(name, offered, depth, steps)

@@ -160,7 +160,7 @@ class Rig:
         folders = " ".join(
             f"'/sys/bus/scsi/devices/*:0:{target}:{shown_lun(lun)}/block'" for target, lun in DISKS
         )
-        hammer = self.guest.spawn(f"{self._hammer} {stop} {depth} {self._stops} {folders}")
+        hammer = depth and self.guest.spawn(f"{self._hammer} {stop} {depth} {self._stops} {folders}")
         try:
             yield
         finally:
@@ -171,8 +171,10 @@ class Rig:
         for job in self._jobs:
             job.wait(self.patience)
         self._jobs.clear()
-        said = hammer.wait(self.patience, check=True).stdout.split()
-        self.reads, self.unread = (int(word) for word in said)
+        self.reads = self.unread = 0
+        if hammer:
+            said = hammer.wait(self.patience, check=True).stdout.split()
+            self.reads, self.unread = (int(word) for word in said)
 
     def behave(self) -> None:
         """The device does what it should again, answers what it has kept, and has the units that it had."""
@@ -187,6 +189,8 @@ class Rig:
         device("eventq", consume=True)
         for unit in ({"target": t, "lun": lun} for t in (6, 7) for lun in (0, 1, 2, 300)):
             self._order("remove_unit", **unit)
+        for unit in UNITS:
+            self._order("add_unit", unit=unit)
         self._order("resize", target=3, lun=300, blocks=(16 << 20) // 512)
 
     def _order(self, order: str, **fields: Any) -> None:
