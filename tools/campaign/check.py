@@ -28,10 +28,12 @@ LINES, LINES_SECONDS, LINES_PROBE = 20, 5, 12
 
 # Reports of the kernel about itself, from their first line on. scsi_report_lun_scan() believes any length of
 # the list of LUNs, and asks the allocator for so much. sd believes what a page of INQUIRY data says of atomic
-# writes, and the block layer warns of limits that make no sense.
+# writes, and the block layer warns of limits that make no sense. User-Mode Linux flushes what it translates
+# without a lock when the memory of asynchronous I/O goes, which has nothing to do with SCSI.
 KNOWN = (
     r"WARNING: mm/page_alloc.c:.*__scsi_scan_target",
     r"WARNING: block/blk-settings.c:.*blk_validate_limits.*sd_revalidate_disk",
+    r"WARNING: suspicious RCU usage.*Workqueue: events free_ioctx.*flush_tlb_mm",
 )
 # virtio_uml warns of a connection that has ended.
 GONE = (r"WARNING: arch/um/drivers/virtio_uml.c:",)
@@ -205,7 +207,7 @@ def _reports(log: str, known: Iterable[str]) -> tuple[list[str], int]:
     """The lines of a log that report something, and how many reports are known."""
     bad: list[str] = []
     others = 0
-    for part in log.split("[ cut here ]"):
+    for part in re.split(r"\[ cut here \]|={20,}\n", log):
         lines = [line for line in part.splitlines() if REPORT.search(line)]
         if any(re.search(pattern, part, re.S) for pattern in known):
             others += 1

@@ -64,7 +64,11 @@ def _of_runs(listed: list[Run]) -> str:
     rows = []
     for run in listed:
         cells = [DRIVERS[run["driver"]], run["seed"], ", ".join(run["strands"]) or "all"]
-        cells += [f"`{run['commit'][:12]}`", run["ended"][:16].replace("T", " "), f"{run['seconds'] / 60:.0f}"]
+        cells += [
+            f"`{run['commit'][:12]}`",
+            run["ended"][:16].replace("T", " "),
+            f"{run['seconds'] / 60:.0f}",
+        ]
         cells += [f"{run[key]:,}" for key in ("rounds", *COUNTS)]
         rows.append([*cells, f"{sum(run['findings'].values())}"])
     return _table(head, rows)
