@@ -28,6 +28,8 @@ ROUNDS = 20
 class Record:
     """What a campaign has done."""
 
+    # When it began, with a plus sign if there were other changes.
+    commit: str
     seed: str
     minutes: float
     kernels: list[str]
@@ -47,6 +49,7 @@ class Record:
     reads: int = 0
     unread: int = 0
     addresses: int = 0
+    warnings: int = 0
     findings: list[dict[str, Any]] = field(default_factory=list)
     # How many findings there are of each kind.
     kinds: dict[str, int] = field(default_factory=dict)
@@ -62,11 +65,9 @@ class Record:
 
     def text(self) -> str:
         """As TOML."""
-        commit = _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
         numbers = {key: value for key, value in vars(self).items() if key not in ("findings", "kinds")}
         head = {
             "driver": DRIVERS[MODULE].name,
-            "commit": commit,
             "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **{key: round(value, 1) if isinstance(value, float) else value for key, value in numbers.items()},
         }
@@ -80,6 +81,10 @@ class Record:
 def _git(*words: str) -> str:
     said = subprocess.run(["git", "-C", paths.REPO, *words], capture_output=True, text=True)
     return said.stdout.strip() or ("" if said.returncode == 0 else "unknown")
+
+
+def _commit() -> str:
+    return _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
 
 
 class Campaign:
@@ -98,7 +103,8 @@ class Campaign:
         self.variants = variants
         self.strands = strands
         self.slack = slack
-        self.record = Record(seed, minutes, [kernel(variant).name for variant in variants], list(strands))
+        kernels = [kernel(variant).name for variant in variants]
+        self.record = Record(_commit(), seed, minutes, kernels, list(strands))
         self._began = time.monotonic()
         self._end = self._began + minutes * 60
         shutil.rmtree(folder, ignore_errors=True)
@@ -137,6 +143,8 @@ class Campaign:
             self.record.log_lines += checks.log_lines
             self.record.renewed += checks.renewed
             self.record.known += checks.known
+            self.record.warnings += checks.warnings
+            self.record.reads += checks.reads
             self.record.unread += checks.unread
             self.record.addresses += checks.addresses
             rig.guest.agent_may_be_lost()
@@ -175,7 +183,6 @@ def play(rig: Rig, checks: Checks, round_: Round, record: Record | None = None) 
             counted = {name: now[name] - before[name] for name in now}
             if record:
                 record.rounds += 1
-                record.reads += rig.reads
                 record.deaths += rig.over
                 record.add(counted, rig.binds - binds)
         checks.after(round_, began)
@@ -211,6 +218,10 @@ def again(round_: Round, variant: str, folder: Path) -> str | None:
     with Rig(folder, variant, logs=True, leaks=variant == "kasan") as rig:
         checks = Checks(rig)
         found = play(rig, checks, round_) or end(rig, checks)
+        print(f"{checks.unread} of {checks.reads} reads succeeded that had read nothing")
+        print(
+            f"a tag was {'an' if checks.addresses else 'no'} address; {checks.warnings} warnings of the C driver"
+        )
         rig.guest.agent_may_be_lost()
     return found
 

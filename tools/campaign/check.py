@@ -15,7 +15,7 @@ from guest.uml import REPORT
 from support.known_lines import OUR_DRIVER
 from support.uml_bench import STUCK
 
-from .draw import UNITS, Round, lies_about_lengths
+from .draw import UNITS, Round, claims_data
 from .rig import Rig
 
 # The units, as sysfs names them after the host's number.
@@ -43,6 +43,10 @@ LOST = ("queue: ", "in flight: ", "counters: ")
 KINDS = ("panic", "warning", "hang", "lost", "wrong data", "address", "leak", "log", "device")
 
 
+# The C driver's warning of a length of sense data ends no guest, or there would be nothing else to be seen of it.
+OF_C = r"WARNING: drivers/scsi/virtio_scsi.c:\d+ at virtscsi_complete_cmd"
+
+
 class Finding(Exception):
     """Something is wrong, and it is the driver's fault or the campaign's."""
 
@@ -62,8 +66,11 @@ class Checks:
         self.renewed = 0
         # Reports of faults that are the kernel's own.
         self.known = 0
-        # Reads that succeeded without having read all, and rounds after which a tag was an address.
-        self.unread = self.addresses = 0
+        # Reads that succeeded where a response tells of one that has not, those of them that had read nothing, and
+        # rounds after which a tag was an address.
+        self.reads = self.unread = self.addresses = 0
+        # Warnings of the C driver that end no guest.
+        self.warnings = 0
         self._place = 0
         self._works_program = rig.guest.share(Path(__file__).with_name("works"))
 
@@ -81,7 +88,10 @@ class Checks:
     def _secrets(self, round_: Round) -> None:
         """What nobody is to see: memory that nobody has written, and addresses. The C driver shows both all
         the time, which is counted."""
-        unread = 0 if lies_about_lengths(round_) else self.rig.unread
+        unread = 0
+        if not claims_data(round_):
+            self.reads += self.rig.reads
+            unread = self.rig.unread
         self.unread += unread
         if unread and MODULE == "ours":
             raise Finding("wrong data", f"{unread} of {self.rig.reads} reads succeeded that had read nothing")
@@ -97,6 +107,9 @@ class Checks:
         with open(self.rig.folder / "kernel.log", "a") as file:
             file.write(f"--- {name}\n{log}")
         known = (*KNOWN, *(GONE if self.rig.over else ()))
+        if MODULE != "ours":
+            self.warnings += len(re.findall(OF_C, log))
+            known = (*known, OF_C)
         bad, others = _reports(log, known)
         self.known += others
         if bad:
@@ -248,7 +261,7 @@ def dead(rig: Rig, error: Exception) -> str:
     except OSError:
         console = ""
     reports = [line for line in console.splitlines() if REPORT.search(line)]
-    if reports:
-        return "panic: " + " | ".join(reports[:4])
-    kind = "device" if isinstance(error, DeviceError) else "hang"
-    return f"{kind}: {str(error).splitlines()[0][:300]}"
+    what = " | ".join(reports[:4]) or str(error).splitlines()[0][:300]
+    if not rig.guest.machine.alive() or "Kernel panic" in console:
+        return f"panic: {what}"
+    return f"device: {what}" if isinstance(error, DeviceError) and not reports else f"hang: {what}"

@@ -355,14 +355,16 @@ def writes_late(step: Step) -> bool:
     return bool(step.get("rule", {}).get("action", {}).keys() & {"scribble", "flip"})
 
 
-def lies_about_lengths(round_: Round) -> bool:
-    """Whether a used length may tell of more than was written: then nobody can know what a read has read.
-    With IN_ORDER the kernel takes a request for wholly written that is left out of the used ring."""
-    offers = [offer for step in round_.steps for offer in step.get("probes", [])]
-    if "in_order" in round_.features or any("in_order" in offer["features"] for offer in offers):
-        return True
-    rules = [step["rule"] for step in round_.steps if "rule" in step]
-    return any("used_len" in rule["action"] for rule in rules)
+def claims_data(round_: Round) -> bool:
+    """Whether a response may say that a read has succeeded that has read nothing: then nobody can know. A used
+    length would tell, but drivers cannot rely on it, and this one decides nothing by it."""
+    for step in round_.steps:
+        action = step.get("rule", {}).get("action", {})
+        unread = action.get("execute") is False and action.get("response", 0) in (0, "ok")
+        # Some statuses and sense keys are as good as success.
+        if unread or action.get("write") == "response" or action.keys() & {"status", "sense"}:
+            return True
+    return False
 
 
 def answers_out_of_order(step: Step) -> bool:

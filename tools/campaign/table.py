@@ -83,8 +83,9 @@ def _of_drivers(listed: list[Run]) -> str:
     rows = [row(key, key) for key in ("rounds", "guests", *COUNTS)]
     rows += [row(what, key, True) for what, key in FINDINGS.items()]
     rows += [
-        row("reads that succeeded", "reads"),
-        row("those of them that had not read all, which the used length tells", "unread"),
+        row("other warnings of the driver", "warnings"),
+        row("reads that succeeded, where a response tells of one that did not", "reads"),
+        row("those of them that had read nothing", "unread"),
         row("rounds after which a command's tag was an address of the kernel's memory", "addresses"),
         row("reports of faults that are the kernel's", "known"),
     ]
