@@ -210,12 +210,12 @@ def end(rig: Rig, checks: Checks) -> str | None:
 def replay(file: Path, folder: Path) -> str | None:
     """Plays the round of a finding again, in a guest of its own and with the device's log."""
     data = json.loads(file.read_text())
-    return again(Round(**data["round"]), data["kernel"], folder)
+    return again(data, Round(**data["round"]), folder)
 
 
-def again(round_: Round, variant: str, folder: Path) -> str | None:
+def again(data: dict[str, Any], round_: Round, folder: Path) -> str | None:
     shutil.rmtree(folder, ignore_errors=True)
-    with Rig(folder, variant, logs=True, leaks=variant == "kasan") as rig:
+    with Rig(folder, data["kernel"], logs=True, leaks=data["what"].startswith("leak")) as rig:
         checks = Checks(rig)
         found = play(rig, checks, round_) or end(rig, checks)
         print(f"{checks.unread} of {checks.reads} reads succeeded that had read nothing")
@@ -229,6 +229,6 @@ def again(round_: Round, variant: str, folder: Path) -> str | None:
 def shrunk(file: Path, folder: Path, seconds: float) -> Round:
     """The smallest round found that has a finding, too; written beside the file of the finding."""
     data = json.loads(file.read_text())
-    small = shrink(Round(**data["round"]), lambda each: bool(again(each, data["kernel"], folder)), seconds)
+    small = shrink(Round(**data["round"]), lambda each: bool(again(data, each, folder)), seconds)
     file.with_suffix(".small.json").write_text(json.dumps({**data, "round": small.data()}, indent=1))
     return small
