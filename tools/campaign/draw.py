@@ -398,6 +398,11 @@ def draw(seed: str, number: int, only: Sequence[str] = ()) -> Round:
         steps = [step for step in steps if not answers_out_of_order(step)]
     if chance.random() < 0.03:
         steps.append({"death": chance.choice(("disconnect", "die"))})
-    # Reads and writes would take most of the time.
-    depth = 0 if only == ["finding"] else chance.choice((1, 8, 32, 64, 128, 128))
+    depth = chance.choice((1, 8, 32, 64, 128, 128))
+    if only == ["storm"]:
+        # As many answers as there can be.
+        depth = 128
+    elif only == ["finding"]:
+        # Reads and writes would take most of the time.
+        depth = 0
     return Round(name, offered, depth, steps)
