@@ -30,7 +30,7 @@ Run = dict[str, Any]
 
 
 def runs(file: Path = RUNS) -> list[Run]:
-    listed: list[Run] = tomllib.loads(file.read_text())["run"]
+    listed: list[Run] = tomllib.loads(file.read_text())["run"] if file.exists() else []
     return listed
 
 
@@ -38,6 +38,7 @@ def keep(record: Path, file: Path = RUNS) -> None:
     """Adds what a campaign has left to the runs that are kept, or puts it in the place of the same run's."""
     data = tomllib.loads(record.read_text())
     run = {**data["campaign"], "findings": data.get("findings", {})}
+    del run["minutes"]
     same = ("driver", "seed", "commit", "strands")
     kept = [each for each in runs(file) if any(each[key] != run[key] for key in same)]
     file.write_text("# SPDX-License-Identifier: GPL-2.0\n" + toml({"run": [*kept, run]}))
@@ -93,4 +94,4 @@ def _of_drivers(listed: list[Run]) -> str:
 
 
 def _number(run: Run, key: str, finding: bool) -> int:
-    return int(run["findings"].get(key, 0) if finding else run[key])
+    return int((run["findings"] if finding else run).get(key, 0))
