@@ -5,11 +5,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from guest import paths
+from guest import device, paths
 from guest.guest import DRIVERS, MODULE
 from guest.uml import VARIANTS
 
+from . import table
 from .campaign import Campaign, replay, shrunk
+from .draw import NAMES
 
 FOLDER = paths.BUILD / "campaign"
 
@@ -20,10 +22,22 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--first", type=int, default=0, help="the first round's number")
     parser.add_argument("--kernel", choices=VARIANTS, action="append", help="only this one")
+    parser.add_argument("--strands", default="", help=f"only these, with commas between: {', '.join(NAMES)}")
     parser.add_argument("--replay", type=Path, help="plays the round of a finding again")
     parser.add_argument("--shrink", type=Path, help="makes the round of a finding smaller")
+    parser.add_argument("--keep", type=Path, nargs="*", help="puts records into docs/campaign.md")
     options = parser.parse_args()
+    if options.keep is not None:
+        for record in options.keep:
+            table.keep(record)
+        table.write()
+        return 0
     variants = tuple(options.kernel or VARIANTS)
+    # Before time counts.
+    device.build()
+    strands = [name for name in options.strands.split(",") if name]
+    if not set(strands) <= set(NAMES):
+        parser.error(f"there are these strands: {', '.join(NAMES)}")
     for variant in variants:
         paths.run_build(f"uml-{variant}")
     if options.replay:
@@ -35,7 +49,7 @@ def main() -> int:
         print(f"{len(small.steps)} steps are left")
         return 0
     folder = FOLDER / f"{DRIVERS[MODULE].name}-{options.seed}"
-    campaign = Campaign(options.seed, options.minutes, folder, variants)
+    campaign = Campaign(options.seed, options.minutes, folder, variants, strands)
     record = campaign.run(options.first)
     print(record.text() + f"\nrecord and logs: {folder}/")
     return bool(record.findings)

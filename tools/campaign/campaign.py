@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,12 @@ ROUNDS = 20
 class Record:
     """What a campaign has done."""
 
+    # When it began, with a plus sign if there were other changes.
+    commit: str
     seed: str
     minutes: float
     kernels: list[str]
+    strands: list[str]
     rounds: int = 0
     guests: int = 0
     guests_with_kmemleak: int = 0
@@ -42,9 +46,13 @@ class Record:
     log_lines: int = 0
     renewed: int = 0
     known: int = 0
-    panics: int = 0
-    hangs: int = 0
+    reads: int = 0
+    unread: int = 0
+    addresses: int = 0
+    warnings: int = 0
     findings: list[dict[str, Any]] = field(default_factory=list)
+    # How many findings there are of each kind.
+    kinds: dict[str, int] = field(default_factory=dict)
     seconds: float = 0
 
     def add(self, counted: dict[str, int], binds: int) -> None:
@@ -57,16 +65,15 @@ class Record:
 
     def text(self) -> str:
         """As TOML."""
-        commit = _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
-        numbers = {key: value for key, value in vars(self).items() if key != "findings"}
+        numbers = {key: value for key, value in vars(self).items() if key not in ("findings", "kinds")}
         head = {
             "driver": DRIVERS[MODULE].name,
-            "commit": commit,
             "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **{key: round(value, 1) if isinstance(value, float) else value for key, value in numbers.items()},
         }
         parts: dict[str, Any] = {"campaign": head}
         if self.findings:
+            parts["findings"] = self.kinds
             parts["finding"] = self.findings
         return "# SPDX-License-Identifier: GPL-2.0\n" + toml(parts)
 
@@ -76,21 +83,38 @@ def _git(*words: str) -> str:
     return said.stdout.strip() or ("" if said.returncode == 0 else "unknown")
 
 
+def _commit() -> str:
+    return _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
+
+
 class Campaign:
     """Its folder gets the record, and for each finding the round and the logs."""
 
-    def __init__(self, seed: str, minutes: float, folder: Path, variants: tuple[str, ...] = VARIANTS) -> None:
+    def __init__(
+        self,
+        seed: str,
+        minutes: float,
+        folder: Path,
+        variants: Sequence[str] = VARIANTS,
+        strands: Sequence[str] = (),
+        slack: float = 1,
+    ) -> None:
         self.folder = folder
         self.variants = variants
-        self.record = Record(seed, minutes, [kernel(variant).name for variant in variants])
+        self.strands = strands
+        self.slack = slack
+        kernels = [kernel(variant).name for variant in variants]
+        self.record = Record(_commit(), seed, minutes, kernels, list(strands))
         self._began = time.monotonic()
         self._end = self._began + minutes * 60
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
-    def run(self, first: int = 0) -> Record:
+    def run(self, first: int = 0, until: Callable[[Record], bool] | None = None) -> Record:
+        """Until the time is over, or else something is true of the record after a round."""
+        self._over = lambda: until(self.record) if until else time.monotonic() > self._end
         number = first
-        while time.monotonic() < self._end:
+        while not self._over():
             variant = self.variants[self.record.guests % len(self.variants)]
             number = self._guest(variant, number)
         return self.record
@@ -102,14 +126,15 @@ class Campaign:
         leaks = variant == "kasan" and self.record.guests // len(self.variants) % 3 == 2
         self.record.guests += 1
         self.record.guests_with_kmemleak += leaks
-        with Rig(folder, variant, leaks=leaks) as rig:
+        with Rig(folder, variant, leaks=leaks, slack=self.slack) as rig:
             checks = Checks(rig)
             for number in range(first, first + ROUNDS):
-                round_ = draw(self.record.seed, number)
+                round_ = draw(self.record.seed, number, self.strands)
                 found = play(rig, checks, round_, self.record)
                 if found:
                     self._found(found, round_, variant, folder)
-                if found or rig.over or time.monotonic() > self._end:
+                self.write()
+                if found or rig.over or self._over():
                     break
             if not found:
                 found = end(rig, checks)
@@ -118,6 +143,10 @@ class Campaign:
             self.record.log_lines += checks.log_lines
             self.record.renewed += checks.renewed
             self.record.known += checks.known
+            self.record.warnings += checks.warnings
+            self.record.reads += checks.reads
+            self.record.unread += checks.unread
+            self.record.addresses += checks.addresses
             rig.guest.agent_may_be_lost()
         if not found:
             shutil.rmtree(folder, ignore_errors=True)
@@ -125,8 +154,8 @@ class Campaign:
         return number + 1
 
     def _found(self, what: str, round_: Round, variant: str, folder: Path) -> None:
-        self.record.panics += what.startswith("panic")
-        self.record.hangs += what.startswith("hang")
+        kind = what.partition(":")[0]
+        self.record.kinds[kind] = self.record.kinds.get(kind, 0) + 1
         self.record.findings.append(
             {"round": round_.name, "kernel": variant, "what": what, "folder": folder.name}
         )
@@ -145,18 +174,18 @@ def play(rig: Rig, checks: Checks, round_: Round, record: Record | None = None) 
     began = time.monotonic()
     before, binds = rig.counts(), rig.binds
     found = None
+    counted: dict[str, int] = {}
     try:
         try:
             rig.play(round_)
         finally:
+            now = rig.counts()
+            counted = {name: now[name] - before[name] for name in now}
             if record:
-                now = rig.counts()
                 record.rounds += 1
                 record.deaths += rig.over
-                counted = {name: now[name] - before[name] for name in now}
                 record.add(counted, rig.binds - binds)
-        probes = sum(len(step.get("probes", [])) + ("bind" in step) for step in round_.steps)
-        checks.after(round_.name, began, probes)
+        checks.after(round_, began)
     except Finding as finding:
         found = str(finding)
     except (GuestError, DeviceError) as error:
@@ -181,14 +210,18 @@ def end(rig: Rig, checks: Checks) -> str | None:
 def replay(file: Path, folder: Path) -> str | None:
     """Plays the round of a finding again, in a guest of its own and with the device's log."""
     data = json.loads(file.read_text())
-    return again(Round(**data["round"]), data["kernel"], folder)
+    return again(data, Round(**data["round"]), folder)
 
 
-def again(round_: Round, variant: str, folder: Path) -> str | None:
+def again(data: dict[str, Any], round_: Round, folder: Path) -> str | None:
     shutil.rmtree(folder, ignore_errors=True)
-    with Rig(folder, variant, logs=True, leaks=variant == "kasan") as rig:
+    with Rig(folder, data["kernel"], logs=True, leaks=data["what"].startswith("leak")) as rig:
         checks = Checks(rig)
         found = play(rig, checks, round_) or end(rig, checks)
+        print(f"{checks.unread} of {checks.reads} reads succeeded that had read nothing")
+        print(
+            f"a tag was {'an' if checks.addresses else 'no'} address; {checks.warnings} warnings of the C driver"
+        )
         rig.guest.agent_may_be_lost()
     return found
 
@@ -196,6 +229,6 @@ def again(round_: Round, variant: str, folder: Path) -> str | None:
 def shrunk(file: Path, folder: Path, seconds: float) -> Round:
     """The smallest round found that has a finding, too; written beside the file of the finding."""
     data = json.loads(file.read_text())
-    small = shrink(Round(**data["round"]), lambda each: bool(again(each, data["kernel"], folder)), seconds)
+    small = shrink(Round(**data["round"]), lambda each: bool(again(data, each, folder)), seconds)
     file.with_suffix(".small.json").write_text(json.dumps({**data, "round": small.data()}, indent=1))
     return small

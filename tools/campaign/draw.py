@@ -15,6 +15,7 @@ pause    seconds
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -125,7 +126,7 @@ def soft_action(chance: random.Random) -> dict[str, Any]:
                 "after_ms": pick((0, 9)),
             }
         },
-        {"flip": {"part": "response", "offset": chance.randrange(12), "for_ms": pick((1, 20))}},
+        {"flip": {"part": "response", "offset": chance.randrange(12), "for_ms": pick((1, 5))}},
     ]
     return pick(actions)
 
@@ -165,7 +166,11 @@ def soft_rule(chance: random.Random, number: int) -> Step:
     if kind > 0.85:
         match = {"target": chance.choice((0, 3, 5))}
     match |= {"probability": chance.choice((0.05, 0.3, 0.7)), "seed": chance.randrange(1 << 30)}
-    return {"rule": {"name": f"{number}", "match": match, "action": soft_action(chance)}}
+    action = soft_action(chance)
+    if "flip" in action:
+        # Each keeps a processor busy.
+        match["probability"] = 0.05
+    return {"rule": {"name": f"{number}", "match": match, "action": action}}
 
 
 def hard_rule(chance: random.Random, number: int) -> Step:
@@ -211,6 +216,9 @@ def event_step(chance: random.Random, most: int = 1500) -> Step:
 def config(chance: random.Random) -> dict[str, Any]:
     """Some fields have a value that makes little sense, or none."""
     odd = chance.sample(list(FIELDS), chance.choice((0, 1, 1, 2, 3, len(FIELDS))))
+    if chance.random() < 0.9:
+        # Looking for units at so many addresses takes most of a probe.
+        odd = [name for name in odd if FIELDS[name] is WIDE]
     values = {name: chance.choice(FIELDS[name]) for name in odd}
     return {**USUAL, **values, "keeps_sizes": chance.random() < 0.3}
 
@@ -260,7 +268,7 @@ def pause(chance: random.Random) -> Step:
 def storm(chance: random.Random, number: int) -> list[Step]:
     """Answers that lie, as many as there can be."""
     rules = [soft_rule(chance, number + index) for index in range(chance.randrange(2, 8))]
-    return [*rules, {"pause": chance.choice((3, 5, 8))}]
+    return [*rules, {"pause": chance.choice((5, 8, 12))}]
 
 
 def siege(chance: random.Random, number: int) -> list[Step]:
@@ -291,11 +299,14 @@ def flood(chance: random.Random, number: int) -> list[Step]:
 
 
 def probing(chance: random.Random, number: int) -> list[Step]:
-    """The device is found again and again, and never looks the same; some answers lie meanwhile."""
-    rules = [soft_rule(chance, number + index) for index in range(chance.randrange(4))]
+    """The device is found again and again, and never looks the same. In some rounds its answers lie
+    meanwhile: then a probe takes ten times as long."""
+    rules = []
+    if chance.random() < 0.15:
+        rules = [soft_rule(chance, number + index) for index in range(chance.randrange(1, 4))]
     for each in rules:
         each["rule"]["match"].pop("opcode", None)
-    if chance.random() < 0.5:
+    if chance.random() < 0.3:
         fuzz = {"part": "data_in", "bytes": chance.choice((1, 4, 64)), "within": chance.choice((8, 36, 96))}
         opcodes = chance.sample(
             ["INQUIRY", "REPORT_LUNS", "READ_CAPACITY_10", "READ_CAPACITY_16", "MODE_SENSE_6"], 2
@@ -303,7 +314,18 @@ def probing(chance: random.Random, number: int) -> list[Step]:
         match = {"opcode": opcodes, "probability": 0.5, "seed": number}
         rules.append({"rule": {"name": f"{number} fuzz", "match": match, "action": {"fuzz": fuzz}}})
     wait = chance.choice((0, 0, 0.01, 0.05))
-    return [*rules, {"probes": [offer(chance) for _ in range(chance.choice((20, 40, 80)))], "wait": wait}]
+    probes = [offer(chance) for _ in range(20 if rules else chance.choice((40, 80, 160)))]
+    return [*rules, {"probes": probes, "wait": wait}]
+
+
+def finding(chance: random.Random, number: int) -> list[Step]:
+    """The same as fast as it goes: with one unit, at one target."""
+    away = [{"target": unit["target"], "lun": unit["lun"]} for unit in UNITS[1:]]
+    steps: list[Step] = [{"order": "remove_unit", "fields": {**unit, "event": False}} for unit in away]
+    probes = [offer(chance) for _ in range(100)]
+    for each in probes:
+        each["config"] |= {"max_target": 0, "max_channel": 0}
+    return [*steps, {"probes": probes, "wait": 0}]
 
 
 def resetting(chance: random.Random, number: int) -> list[Step]:
@@ -333,21 +355,54 @@ def writes_late(step: Step) -> bool:
     return bool(step.get("rule", {}).get("action", {}).keys() & {"scribble", "flip"})
 
 
-STRANDS = (storm, storm, storm, siege, flood, probing, resetting, changing)
+def claims_data(round_: Round) -> bool:
+    """Whether a response may say that a read has succeeded that has read nothing: then nobody can know. A used
+    length would tell, but drivers cannot rely on it, and this one decides nothing by it."""
+    for step in round_.steps:
+        action = step.get("rule", {}).get("action", {})
+        unread = action.get("execute") is False and action.get("response", 0) in (0, "ok")
+        # Some statuses and sense keys are as good as success.
+        if unread or action.get("write") == "response" or action.keys() & {"status", "sense"}:
+            return True
+    return False
 
 
-def draw(seed: str, number: int) -> Round:
-    """The round of a campaign."""
+def answers_out_of_order(step: Step) -> bool:
+    """Whether a rule does: with IN_ORDER that is a ring that is broken, and has the device reset."""
+    action = step.get("rule", {}).get("action", {})
+    return bool(action.keys() & {"reorder", "delay_ms"})
+
+
+# How often each goes on, if it is not chosen.
+STRANDS = {storm: 3, siege: 1, flood: 1, probing: 1, resetting: 1, changing: 1, finding: 0}
+NAMES = {strand.__name__: strand for strand in STRANDS}
+
+
+def draw(seed: str, number: int, only: Sequence[str] = ()) -> Round:
+    """The round of a campaign, of all strands or of `only` some."""
     name = f"{seed}/{number}"
-    chance = random.Random(name)
+    chance = random.Random("/".join([name, *only]))
+    several = [strand for strand in STRANDS for _ in range(STRANDS[strand])]
+    if only:
+        several = 2 * [NAMES[strand] for strand in only]
     steps: list[Step] = []
-    for strand, count in zip(chance.sample(STRANDS, 2), (0, 100), strict=True):
+    for strand, count in zip(chance.sample(several, 2), (0, 100), strict=True):
         for _ in range(chance.randrange(1, 4)):
             if chance.random() < 0.5:
                 steps.append({"run": chance.choice(COMMANDS), "unit": chance.choice(DISKS)})
         steps += strand(chance, count)
     if any(step.keys() & {"probes", "bind"} for step in steps):
         steps = [step for step in steps if not writes_late(step)]
+    offered = features(chance)
+    if "in_order" in offered and chance.random() < 0.8:
+        steps = [step for step in steps if not answers_out_of_order(step)]
     if chance.random() < 0.03:
         steps.append({"death": chance.choice(("disconnect", "die"))})
-    return Round(name, features(chance), chance.choice((1, 8, 32, 64, 128)), steps)
+    depth = chance.choice((1, 8, 32, 64, 128, 128))
+    if only == ["storm"]:
+        # As many answers as there can be.
+        depth = 128
+    elif only == ["finding"]:
+        # Reads and writes would take most of the time.
+        depth = 0
+    return Round(name, offered, depth, steps)

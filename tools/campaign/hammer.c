@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * hammer STOP DEPTH SEED FOLDER...: reads and writes at random, DEPTH at once for each logical unit, until the
- * file STOP is there. A unit is the folder in sysfs that has its block device, as
+ * file STOP is there. Then it says how many reads it was told had succeeded, and in how many of these a block was
+ * as before: nobody had read it. A unit is the folder in sysfs that has its block device, as
  * /sys/bus/scsi/devices/0:0:0:1/block; it may come and go, and whatever fails is tried again. Many requests go into
  * the kernel with one system call, as those are what is dear in User-Mode Linux.
  */
@@ -25,6 +26,8 @@
 #define UNITS_MAX 8
 #define BLOCK 4096
 #define LARGEST (16 * BLOCK)
+/* What blocks begin with before they are read; it is never written. */
+#define UNREAD 0x6e756e7265616421ULL
 
 struct unit {
 	const char *pattern;
@@ -83,11 +86,30 @@ static void find(struct unit *unit)
 static void prepare(struct iocb *request, struct unit *unit)
 {
 	size_t size = draw() % 8 ? BLOCK : BLOCK << draw() % 5;
+	unsigned char *buffer = (unsigned char *)(uintptr_t)request->aio_buf;
 
 	request->aio_lio_opcode = draw() % 2 ? IOCB_CMD_PREAD : IOCB_CMD_PWRITE;
 	request->aio_fildes = unit->file;
 	request->aio_nbytes = size;
 	request->aio_offset = draw() % (unit->blocks - LARGEST / BLOCK) * BLOCK;
+	for (size_t at = 0; at < size; at += BLOCK) {
+		uint64_t first = draw() | 1ULL << 63;
+
+		if (request->aio_lio_opcode == IOCB_CMD_PREAD)
+			first = UNREAD;
+		memcpy(buffer + at, &first, sizeof(first));
+	}
+}
+
+/* Whether a read has left a block as it was. */
+static int is_unread(const struct iocb *request)
+{
+	const unsigned char *buffer = (unsigned char *)(uintptr_t)request->aio_buf;
+
+	for (size_t at = 0; at < request->aio_nbytes; at += BLOCK)
+		if (*(const uint64_t *)(buffer + at) == UNREAD)
+			return 1;
+	return 0;
 }
 
 /* Submits what a unit may have besides what it has. Returns how many that was. */
@@ -123,6 +145,7 @@ int main(int argc, char **argv)
 	struct timespec second = {1, 0}, moment = {0, 50 * 1000 * 1000};
 	struct io_event events[UNITS_MAX * DEPTH_MAX];
 	unsigned int depth, count = argc > 4 ? argc - 4 : 0, flying = 0;
+	unsigned long reads = 0, unread = 0;
 	aio_context_t context = 0;
 
 	if (count < 1 || count > UNITS_MAX)
@@ -162,8 +185,12 @@ int main(int argc, char **argv)
 		}
 		flying += sent;
 		if (!flying) {
-			if (stop)
+			if (stop) {
+				printf("%lu %lu\n", reads, unread);
+				/* Not by the end of the process, which races with it. */
+				syscall(SYS_io_destroy, context);
 				return 0;
+			}
 			nanosleep(&moment, NULL);
 			continue;
 		}
@@ -180,6 +207,11 @@ int main(int argc, char **argv)
 				unit->failed++;
 			else
 				unit->failed = 0;
+			if (request->aio_lio_opcode == IOCB_CMD_PREAD &&
+			    events[i].res == (int64_t)request->aio_nbytes) {
+				reads++;
+				unread += is_unread(request);
+			}
 		}
 	}
 }

@@ -25,6 +25,9 @@ SCENARIO = {"device": {"request_queues": QUEUES, "config": USUAL}, "unit": UNITS
 HAMMER = paths.BUILD / "campaign-hammer"
 # Seconds. Whatever the device did: a command waits for some steps of recovery, several times at worst.
 PATIENCE = 60
+# Where User-Mode Linux has its memory, and what it allocates of it.
+ADDRESSES = 0x6000_0000, 0x9000_0000
+HUNG_SECONDS = 30
 # A probe that finds a device that lies.
 PROBE_SECONDS = 10
 COUNTED = ("answers_ruled", "waits", "events_ordered", "offers", "starts", "answers")
@@ -41,10 +44,14 @@ def _build_hammer() -> Path:
 
 class Rig:
     """A device and a guest; a context manager that boots and ends them. With `leaks` kmemleak is at work,
-    which makes all much slower."""
+    which makes all much slower. On a machine that is busy all may take `slack` times as long."""
 
-    def __init__(self, folder: Path, variant: str, logs: bool = False, leaks: bool = False) -> None:
+    def __init__(
+        self, folder: Path, variant: str, logs: bool = False, leaks: bool = False, slack: float = 1
+    ) -> None:
         self.leaks = leaks
+        self.slack = slack
+        self.patience = PATIENCE * slack
         self.folder = folder
         self.variant = variant
         self.device = TestDevice(folder, SCENARIO, logs=logs)
@@ -54,6 +61,8 @@ class Rig:
         self.binds = 0
         self._jobs: list[Handle] = []
         self._stops = 0
+        # Of the last round's reads: those that succeeded, and those of them whose memory nobody had written.
+        self.reads = self.unread = 0
         self.device.start()
         try:
             self.guest = UmlGuest(
@@ -74,7 +83,9 @@ class Rig:
         try:
             self.guest.start()
             # What hangs is to be seen within a round.
-            self.guest.run("echo 30 >/proc/sys/kernel/hung_task_timeout_secs", check=True)
+            hung = int(HUNG_SECONDS * self.slack)
+            self.guest.run(f"echo {hung} >/proc/sys/kernel/hung_task_timeout_secs", check=True)
+            self.guest.machine.agent.seconds *= self.slack
             self._hammer = self.guest.share(_build_hammer())
         except BaseException:
             self.__exit__()
@@ -91,6 +102,11 @@ class Rig:
         now = self._now()
         return {name: self._before[name] + now[name] for name in COUNTED}
 
+    def shows_an_address(self) -> bool:
+        """Whether the tag of the last command is an address of the guest's memory."""
+        tag: int = self.device("stats")["stats"]["last_tag"]
+        return ADDRESSES[0] <= tag < ADDRESSES[1]
+
     def _now(self) -> dict[str, int]:
         stats = self.device("stats")["stats"]
         return {name: stats[name] for name in COUNTED}
@@ -101,16 +117,16 @@ class Rig:
         """The driver finds the device anew, with these features, and nothing else is odd."""
         self.device("offers", offers=[{"features": features, "config": USUAL}])
         name = PLATFORM_DEVICE
-        self.guest.run(f"echo {name} >{TRANSPORT}/unbind; echo {name} >{TRANSPORT}/bind", PATIENCE)
+        self.guest.run(f"echo {name} >{TRANSPORT}/unbind; echo {name} >{TRANSPORT}/bind", self.patience)
         self.guest.settle()
         self.hurry()
 
     def hurry(self) -> None:
         """Has commands time out after a second, once partitions were looked for."""
-        self.guest.run("for node in /dev/sd?; do : <$node; done", timeout=PATIENCE)
+        self.guest.run("for node in /dev/sd?; do : <$node; done", timeout=self.patience)
         every = "/sys/bus/scsi/devices/*:*:*:*"
         self.guest.run(
-            f"for t in {every}/timeout {every}/eh_timeout; do echo 1 >$t; done 2>/dev/null", PATIENCE
+            f"for t in {every}/timeout {every}/eh_timeout; do echo 1 >$t; done 2>/dev/null", self.patience
         )
 
     def bind_again(self, what: str) -> None:
@@ -124,13 +140,14 @@ class Rig:
             tries = f"for i in 1 2 3 4 5 6 7 8; do rmmod {driver.name} && {load} && exit || sleep 0.1; done"
             bind = f"{tries}; {bind}"
         self.guest.run(
-            f"cd {driver.sysfs}; for d in virtio*; do test -e $d && echo $d >unbind; done; {bind}", PATIENCE
+            f"cd {driver.sysfs}; for d in virtio*; do test -e $d && echo $d >unbind; done; {bind}",
+            self.patience,
         )
 
     def node(self, target: int, lun: int, kind: str = "block") -> str:
         """The node of a unit, or one that does not exist if there is none."""
         listed = f"ls /sys/bus/scsi/devices/*:0:{target}:{shown_lun(lun)}/{kind} 2>/dev/null"
-        name = self.guest.run(listed, PATIENCE).stdout.split()
+        name = self.guest.run(listed, self.patience).stdout.split()
         return f"/dev/{name[-1] if name else 'none'}"
 
     # I/O
@@ -143,18 +160,21 @@ class Rig:
         folders = " ".join(
             f"'/sys/bus/scsi/devices/*:0:{target}:{shown_lun(lun)}/block'" for target, lun in DISKS
         )
-        hammer = self.guest.spawn(f"{self._hammer} {stop} {depth} {self._stops} {folders}")
+        hammer = depth and self.guest.spawn(f"{self._hammer} {stop} {depth} {self._stops} {folders}")
         try:
             yield
         finally:
             self.behave()
-        self.guest.run(f"touch {stop}", PATIENCE)
+        self.guest.run(f"touch {stop}", self.patience)
         for job in self._jobs:
             job.kill()
         for job in self._jobs:
-            job.wait(PATIENCE)
+            job.wait(self.patience)
         self._jobs.clear()
-        hammer.wait(PATIENCE, check=True)
+        self.reads = self.unread = 0
+        if hammer:
+            said = hammer.wait(self.patience, check=True).stdout.split()
+            self.reads, self.unread = (int(word) for word in said)
 
     def behave(self) -> None:
         """The device does what it should again, answers what it has kept, and has the units that it had."""
@@ -169,6 +189,8 @@ class Rig:
         device("eventq", consume=True)
         for unit in ({"target": t, "lun": lun} for t in (6, 7) for lun in (0, 1, 2, 300)):
             self._order("remove_unit", **unit)
+        for unit in UNITS:
+            self._order("add_unit", unit=unit)
         self._order("resize", target=3, lun=300, blocks=(16 << 20) // 512)
 
     def _order(self, order: str, **fields: Any) -> None:
@@ -205,7 +227,7 @@ class Rig:
         elif "resets" in step:
             generic = self.node(0, 0, "scsi_generic")
             command = f"for i in $(seq {step['resets']}); do sg_reset -H -N {generic}; done"
-            self.guest.run(command, PATIENCE * 2)
+            self.guest.run(command, self.patience * 2)
         elif "bind" in step:
             self.bind_again(step["bind"])
         else:
@@ -224,7 +246,7 @@ class Rig:
         if wait:
             cycle += f"; sleep {wait}"
         loop = f"for i in $(seq {len(offers)}); do {cycle}; done 2>/dev/null"
-        self.guest.run(loop, PROBE_SECONDS * len(offers))
+        self.guest.run(loop, PROBE_SECONDS * self.slack * len(offers))
 
     def _die(self, how: str) -> None:
         """The device is gone for good: virtio_uml has no way to find it again."""

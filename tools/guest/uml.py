@@ -71,10 +71,12 @@ def module_file(variant: str, driver: Driver = DRIVERS["ours"]) -> Path:
 class UmlChannel(Channel):
     """The guest agent, which answers at once or not at all."""
 
+    seconds: float = ANSWER_SECONDS
+
     def __call__(
-        self, command: str, arguments: dict[str, Any] | None = None, timeout: float = ANSWER_SECONDS
+        self, command: str, arguments: dict[str, Any] | None = None, timeout: float | None = None
     ) -> Any:
-        return super().__call__(command, arguments, timeout)
+        return super().__call__(command, arguments, timeout or self.seconds)
 
 
 class UmlMachine:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from campaign.check import _reports
 from campaign.draw import Round, draw
 from campaign.rig import SCENARIO
 from campaign.shrink import shrink
@@ -73,3 +74,17 @@ def test_probes_shrink_by_tens() -> None:
     offers = [{"config": {"seg_max": number}} for number in range(40)]
     small = shrink(Round("x", [], 1, [{"probes": offers, "wait": 0}]), fails, 10)
     assert [len(step["probes"]) for step in small.steps] == [10]
+
+
+def test_a_report_of_the_kernel_does_not_hide_another() -> None:
+    known = (r"WARNING: mm/page_alloc.c:.*__scsi_scan_target",)
+    rule = "=" * 29
+    one = "[ cut here ]\nWARNING: mm/page_alloc.c:4 at x\nCall Trace:\n __scsi_scan_target+0x4\n"
+    other = f"{rule}\nWARNING: suspicious RCU usage\nCall Trace:\n"
+    assert _reports(one, known) == ([], 1)
+    assert _reports(one + other, known) == (["WARNING: suspicious RCU usage", "Call Trace:"], 1)
+    assert _reports(other + one + "BUG: x\n", known)[0] == [
+        "WARNING: suspicious RCU usage",
+        "Call Trace:",
+        "BUG: x",
+    ]

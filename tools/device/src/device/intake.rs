@@ -51,6 +51,7 @@ impl Device {
         };
         let address = Address::of(&header.lun);
         let name = opcodes::name(&header.cdb);
+        self.stats.last_tag = header.tag;
         let in_flight = self.stats.begin(queue, &address.name(), name.clone());
         let serial = self.next_serial();
         self.log.line(

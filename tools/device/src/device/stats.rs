@@ -49,6 +49,8 @@ pub struct Stats {
     pub starts: u64,
     /// Offers that a front-end has got.
     pub offers: u64,
+    /// The tag of the last command, which should tell nothing about the driver's memory.
+    pub last_tag: u64,
 }
 
 impl Stats {
