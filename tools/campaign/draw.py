@@ -356,8 +356,8 @@ def writes_late(step: Step) -> bool:
 
 
 def claims_data(round_: Round) -> bool:
-    """Whether a response may say that a read has succeeded that has read nothing: then nobody can know. A used
-    length would tell, but drivers cannot rely on it, and this one decides nothing by it."""
+    """Whether a response may say that a read has succeeded that has read nothing: then nobody can know. A
+    used length would tell, but drivers cannot rely on it, and this one decides nothing by it."""
     for step in round_.steps:
         action = step.get("rule", {}).get("action", {})
         unread = action.get("execute") is False and action.get("response", 0) in (0, "ok")
