@@ -356,8 +356,8 @@ def writes_late(step: Step) -> bool:
 
 
 def claims_data(round_: Round) -> bool:
-    """Whether a response may say that a read has succeeded that has read nothing: then nobody can know. A used
-    length would tell, but drivers cannot rely on it, and this one decides nothing by it."""
+    """Whether a response may say that a read has succeeded that has read nothing: then nobody can know. A
+    used length would tell, but drivers cannot rely on it, and this one decides nothing by it."""
     for step in round_.steps:
         action = step.get("rule", {}).get("action", {})
         unread = action.get("execute") is False and action.get("response", 0) in (0, "ok")
@@ -368,9 +368,10 @@ def claims_data(round_: Round) -> bool:
 
 
 def answers_out_of_order(step: Step) -> bool:
-    """Whether a rule does: with IN_ORDER that is a ring that is broken, and has the device reset."""
+    """Whether a rule does, or never: with IN_ORDER the driver then takes a command for answered to whose data
+    the device writes later, when they are anybody's."""
     action = step.get("rule", {}).get("action", {})
-    return bool(action.keys() & {"reorder", "delay_ms"})
+    return bool(action.keys() & {"reorder", "delay_ms", "hold", "drop"})
 
 
 # How often each goes on, if it is not chosen.
@@ -394,7 +395,8 @@ def draw(seed: str, number: int, only: Sequence[str] = ()) -> Round:
     if any(step.keys() & {"probes", "bind"} for step in steps):
         steps = [step for step in steps if not writes_late(step)]
     offered = features(chance)
-    if "in_order" in offered and chance.random() < 0.8:
+    offers = [each for step in steps for each in step.get("probes", [])]
+    if "in_order" in offered or any("in_order" in each["features"] for each in offers):
         steps = [step for step in steps if not answers_out_of_order(step)]
     if chance.random() < 0.03:
         steps.append({"death": chance.choice(("disconnect", "die"))})

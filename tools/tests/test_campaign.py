@@ -6,9 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from campaign.check import _reports
-from campaign.draw import Round, draw
+from campaign.draw import Round, claims_data, draw
 from campaign.rig import SCENARIO
 from campaign.shrink import shrink
+from campaign.table import BEGIN, DOCUMENT, END, runs, tables
 from guest.device import DeviceError, TestDevice
 
 pytestmark = pytest.mark.main
@@ -88,3 +89,31 @@ def test_a_report_of_the_kernel_does_not_hide_another() -> None:
         "Call Trace:",
         "BUG: x",
     ]
+
+
+def test_the_document_has_the_runs_that_are_kept() -> None:
+    drawn = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+    assert drawn.strip() == tables(runs()).strip()
+
+
+def test_tables_sum_up_each_driver() -> None:
+    zero = ("rounds", "guests", "unanswered", "configurations", "resets", "known", "seconds")
+    run = {
+        **dict.fromkeys(zero, 0),
+        **{"seed": "1", "strands": [], "commit": "c", "ended": "2026-12-01T10:00:00Z", "events": 2},
+    }
+    ours = {**run, "driver": "virtio_scsi_rs", "responses": 1200, "findings": {}}
+    other = {**run, "driver": "virtio_scsi", "responses": 7, "findings": {"panic": 2}, "addresses": 3}
+    said = tables([ours, ours, other])
+    assert "| responses | 2,400 | 7 |" in said
+    assert "| guests that panicked | 0 | 2 |" in said
+    assert "kernel's memory | 0 | 3 |" in said
+    assert said.count("| this driver | 1 | all |") == 2
+
+
+def test_what_a_read_has_read_is_judged_where_a_response_tells() -> None:
+    def claims(**action: object) -> bool:
+        return claims_data(Round("x", [], 1, [{"rule": {"action": action}}, {"pause": 1}]))
+
+    assert claims(write="response") and claims(response="ok", execute=False) and claims(status=4)
+    assert not (claims(write="nothing") or claims(response=9, execute=False) or claims(residual="full"))
