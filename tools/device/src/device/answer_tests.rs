@@ -23,7 +23,8 @@ fn transfer(opcode: u8, action: Value) -> (Bench, u64) {
     bench.start(feature::T10_PI);
     bench.rule(action);
     let mut header = vec![0; 59];
-    (header[0], header[27], header[35]) = (1, opcode, 1);
+    // LUN, tag, operation code.
+    (header[0], header[8], header[27], header[35]) = (1, 9, opcode, 1);
     // RDPROTECT or WRPROTECT 1: all is checked.
     header[28] = 1 << 5;
     let at = if opcode == 0x28 {
