@@ -219,9 +219,7 @@ def again(data: dict[str, Any], round_: Round, folder: Path) -> str | None:
         checks = Checks(rig)
         found = play(rig, checks, round_) or end(rig, checks)
         print(f"{checks.unread} of {checks.reads} reads succeeded that had read nothing")
-        print(
-            f"a tag was {'an' if checks.addresses else 'no'} address; {checks.warnings} warnings of the C driver"
-        )
+        print(f"a tag was an address: {bool(checks.addresses)}; warnings of the C driver: {checks.warnings}")
         rig.guest.agent_may_be_lost()
     return found
 

@@ -43,7 +43,7 @@ LOST = ("queue: ", "in flight: ", "counters: ")
 KINDS = ("panic", "warning", "hang", "lost", "wrong data", "address", "leak", "log", "device")
 
 
-# The C driver's warning of a length of sense data ends no guest, or there would be nothing else to be seen of it.
+# The C driver's warning of a length of sense data ends no guest, or nothing else would be seen of it.
 OF_C = r"WARNING: drivers/scsi/virtio_scsi.c:\d+ at virtscsi_complete_cmd"
 
 
@@ -66,8 +66,8 @@ class Checks:
         self.renewed = 0
         # Reports of faults that are the kernel's own.
         self.known = 0
-        # Reads that succeeded where a response tells of one that has not, those of them that had read nothing, and
-        # rounds after which a tag was an address.
+        # Reads that succeeded where a response tells of one that has not, those of them that had read
+        # nothing, and rounds after which a tag was an address.
         self.reads = self.unread = self.addresses = 0
         # Warnings of the C driver that end no guest.
         self.warnings = 0

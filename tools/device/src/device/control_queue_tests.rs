@@ -88,6 +88,7 @@ fn a_query_is_about_one_unit_and_one_tag() {
         &json!({"hold": "x"}),
     );
     command(&mut bench, 1, TAG);
+    assert_eq!(bench.device.stats.last_tag, TAG);
     for (subtype, lun, tag, answer) in [
         (tmf::QUERY_TASK, 1, TAG, response::SUCCEEDED),
         (tmf::QUERY_TASK, 1, TAG + 1, response::OK),
