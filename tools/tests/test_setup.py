@@ -185,8 +185,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def lint(clone: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([clone / "tools/lint"], cwd=clone, capture_output=True, text=True)
+def lint(clone: Path, *names: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([clone / "tools/lint", *names], cwd=clone, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("rule", BREAKS)
@@ -201,7 +201,7 @@ def test_lint_finds_a_broken_rule(clone: Path, rule: str) -> None:
     else:
         file.write_text((before or "") + text)
     try:
-        result = lint(clone)
+        result = lint(clone, rule.partition(",")[0])
     finally:
         if before is None:
             file.unlink()
@@ -222,6 +222,12 @@ def test_a_link_that_leads_nowhere_is_an_error_of_the_documentation(clone: Path)
         file.write_text(before)
     assert result.returncode != 0
     assert "error: unresolved link to `Nowhere`" in result.stdout
+
+
+def test_lint_knows_the_names_of_its_checks(clone: Path) -> None:
+    result = lint(clone, "version", "circels")
+    assert result.returncode != 0
+    assert "there are no such checks: version circels" in result.stderr
 
 
 def test_lint_passes_otherwise(clone: Path) -> None:
