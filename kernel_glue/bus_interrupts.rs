@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The interrupts that a bus knows by number, for who maps CPUs to queues by them.
+//! The interrupts that a bus knows by number, by which CPUs are mapped to queues.
 //!
 //! Not all buses check the number: virtio-pci reads past its array of virtqueues. This goes when
 //! they do.

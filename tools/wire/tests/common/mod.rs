@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What several tests begin with.
+//! The configuration and the settings that several tests begin with.
 
 use virtio_scsi_wire::protocol::{config::Config, settings::Settings};
 
