@@ -274,14 +274,15 @@ def test_a_disk_reads_and_writes_its_file(
     device = serve({"unit": [{"file": image}, {"lun": 1, "file": locked, "read_only": True}]})
     guest = boot(**device.door("scsi"), allow=ALLOW)
     ready(device, guest, 2)
+    disk, read_only = (sysfs.unit_node(guest, 0, lun) for lun in (0, 1))
     guest.push("/tmp/data", data)
     guest.push("/tmp/fresh", fresh)
-    for disk in ("sda", "sdb"):
-        guest.run(f"dd if=/dev/{disk} bs=64k count=16 iflag=direct | cmp - /tmp/data", check=True)
-    assert guest.out("blockdev --getsize64 /dev/sda") == str(8 * MEGABYTE)
-    guest.run("dd if=/tmp/fresh of=/dev/sda bs=64k seek=32 oflag=direct conv=fsync", check=True)
+    for node in (disk, read_only):
+        guest.run(f"dd if={node} bs=64k count=16 iflag=direct | cmp - /tmp/data", check=True)
+    assert guest.out(f"blockdev --getsize64 {disk}") == str(8 * MEGABYTE)
+    guest.run(f"dd if=/tmp/fresh of={disk} bs=64k seek=32 oflag=direct conv=fsync", check=True)
     assert images.part(image, 2 * MEGABYTE // images.BLOCK, MEGABYTE // images.BLOCK) == fresh
-    assert guest.out("cat /sys/block/sdb/ro") == "1"
+    assert guest.out(f"blockdev --getro {read_only}") == "1"
     assert guest.run("sg_raw -s 512 -i /tmp/data /dev/sg1 2a 00 00 00 00 00 00 00 01 00").rc != 0
     assert images.part(locked, 0, MEGABYTE // images.BLOCK) == data
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from guest import Controller, Disk, QemuGuest, fio, paths
+from guest import Controller, Disk, QemuGuest, fio, paths, sysfs
 from guest.device import TestDevice
 from guest.qemu import NATIVE_HOTPLUG
 from support.boots import Boots, unplugs
@@ -110,7 +110,7 @@ def test_recovery_ends_within_its_bound(serve: Callable[..., TestDevice], boot: 
         "number_ios": depth,
     }
     mark = device.mark()
-    jobs = [guest.spawn(fio.command(f"/dev/{disk}", **read)) for disk in ("sda", "sdb")]
+    jobs = [guest.spawn(fio.command(sysfs.unit_node(guest, 0, lun), **read)) for lun in (0, 1)]
     for job in jobs:
         assert fio.Job.of(job.wait(60, check=True)).error == 0
     lost = device.since(mark, "wait", rule="commands")
