@@ -21,7 +21,7 @@ choose_kdir = tools/choose-kdir '$(RUNNING_KDIR)' $(if $(filter file,$(origin KE
 MDIR := $(CURDIR)
 in_toolbox := tools/in-toolbox
 
-.PHONY: help run check test test-device test-install test-uml test-x86 test-arm64 test-forky campaign compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
+.PHONY: help run check test test-device test-install test-uml test-x86 test-arm64 test-forky fuzz campaign compare bench bench-report bench-draw shell deb modules modules_install clean rebuild fmt fmt-check clippy lint doc pictures top-picture toolbox
 
 help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
@@ -33,6 +33,7 @@ help: ## this text
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
 	@echo "make test-arm64       some tests in QEMU with Debian's kernel for arm64; prepares it first, twenty-five minutes"
 	@echo "make test-forky       the same tests with forky's kernel, built by that suite's compilers; half an hour, the first time more"
+	@echo "make fuzz             bytes of a hostile device against the wire code, led by its coverage; SEED=1 RUNS=2000000"
 	@echo "make campaign         a hostile device against the driver, at random; SEED=1 MINUTES=10, see docs/campaign.md"
 	@echo "make compare          build/compare.md: tests with devices that are slow or wrong, the C driver and ours side by side"
 	@echo "make bench            build/bench.md: instructions per read and write, the C driver and ours; CELLS=all: more machines"
@@ -95,6 +96,10 @@ test-forky: KERNEL := cloud-amd64-forky
 test-arm64 test-forky:
 	@tools/build-module $(KERNEL)
 	@$(in_toolbox) python3 -m pytest -m arm64 $(TESTS)
+
+# TARGETS, of tools/wire/fuzz, or all.
+fuzz:
+	@RUNS='$(RUNS)' SEED='$(SEED)' tools/fuzz $(TARGETS)
 
 # What a seed draws, for so many minutes, in the kernels of test-uml. ARGUMENTS: of tools/campaign/__main__.py.
 campaign:

@@ -48,6 +48,13 @@ struct Body<'a> {
     len: usize,
 }
 
+impl Body<'_> {
+    /// Returns whether the page was read in full.
+    fn is_whole(&self) -> bool {
+        self.bytes.len() == self.len
+    }
+}
+
 /// Whether a logical unit is still there, by the first byte of its standard INQUIRY data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Presence {
@@ -139,8 +146,8 @@ impl Identity<'_> {
     /// are only names, and may be changed.
     const T10: [u8; 1] = [1];
 
-    /// Returns whether two readings are of two logical units. A page that was not read, or not in
-    /// full, makes no difference.
+    /// Returns whether two readings are of two logical units. What was not read of a page makes no
+    /// difference.
     ///
     /// Decided by the best that both readings have: a unique designator, the serial number, a T10
     /// vendor ID.
@@ -161,19 +168,23 @@ impl Identity<'_> {
 /// Returns the serial number of a page that was read in full, without the spaces around it.
 /// [`None`] if it has spaces only, which means that the unit has no number to report.
 fn serial(bytes: &[u8]) -> Option<&[u8]> {
-    let Body { bytes: serial, len } = Page::Serial.body(bytes)?;
+    let page = Page::Serial.body(bytes).filter(Body::is_whole)?;
+    let serial = page.bytes;
     let is_blank = |byte: &u8| matches!(byte, b' ' | 0);
     let first = serial.iter().position(|byte| !is_blank(byte))?;
     let last = serial.iter().rposition(|byte| !is_blank(byte))?;
 
-    serial.get(first..=last).filter(|_| serial.len() == len)
+    serial.get(first..=last)
 }
 
 /// Returns whether two pages have a designator in common, of the first of `types` that both pages
-/// have. [`None`] if they have none of the types in common.
+/// have. [`None`] if they have none of the types in common, or if the designator may be in a part
+/// that was not read.
 fn common_designator(kept: &[u8], now: &[u8], types: &[u8]) -> Option<bool> {
-    let kept = Page::Identification.body(kept)?.bytes;
-    let now = Page::Identification.body(now)?.bytes;
+    let kept = Page::Identification.body(kept)?;
+    let now = Page::Identification.body(now)?;
+    let are_whole = kept.is_whole() && now.is_whole();
+    let (kept, now) = (kept.bytes, now.bytes);
     let of_type = |list, kind| designators(list).filter(move |each| each.kind == kind);
 
     types
@@ -181,6 +192,7 @@ fn common_designator(kept: &[u8], now: &[u8], types: &[u8]) -> Option<bool> {
         .copied()
         .find(|kind| of_type(kept, *kind).next().is_some() && of_type(now, *kind).next().is_some())
         .map(|kind| of_type(kept, kind).any(|one| of_type(now, kind).any(|other| one == other)))
+        .filter(|is_same| *is_same || are_whole)
 }
 
 /// A designator of a Device Identification page.

@@ -44,8 +44,11 @@ fn is_usable(limits: &Limits) -> bool {
 /// What a value of a field has to lead to.
 type Check = fn(u32, Option<&Limits>, &Adjustments) -> bool;
 
+/// Sets a field.
+type Set = fn(&mut Config, u32);
+
 /// The fields of the configuration space that have 32 bits, and decide something by themselves.
-const FIELDS: [(fn(&mut Config, u32), Check); 6] = [
+const FIELDS: [(Set, Check); 6] = [
     (
         |config, value| config.num_queues = value,
         |value, limits, adjustments| {

@@ -3,15 +3,18 @@
 //! What has to hold for anything that a device, a user or the midlayer can come up with.
 
 use proptest::prelude::*;
-use virtio_scsi_wire::protocol::{
-    address::{Address, LUN_FLAT, LUN_MAX},
-    adjustments::Adjustments,
-    byte_order::ByteOrder,
-    command::{padded_cdb, CommandRequest, Layout, Protection},
-    config::Config,
-    event::EventInfo,
-    limits::{Limits, Platform, Rings, EVENT_SIZE, EVENT_SIZE_MAX, SECTORS_MIN, SECTORS_TOLD_MIN},
-    settings::Settings,
+use virtio_scsi_wire::{
+    invariants,
+    protocol::{
+        address::{Address, LUN_FLAT, LUN_MAX},
+        adjustments::Adjustments,
+        byte_order::ByteOrder,
+        command::{padded_cdb, CommandRequest, Layout, Protection},
+        config::Config,
+        event::EventInfo,
+        limits::{Platform, Rings},
+        settings::Settings,
+    },
 };
 
 /// Numbers among which the odd ones are frequent.
@@ -80,77 +83,12 @@ proptest! {
         indirect in any::<bool>(),
         protection in any::<bool>(),
     ) {
-        let mut adjustments = Adjustments::default();
-
         let platform = Platform { queues: cpus, mapping };
-
-        let Ok(limits) = Limits::new(&config, &settings, platform, &mut adjustments) else {
-            prop_assert!(
-                (1..SECTORS_MIN).contains(&config.max_sectors)
-                    || config.event_info_size > EVENT_SIZE_MAX
-            );
-            return Ok(());
-        };
-
-        let queues = limits.request_queues();
-        prop_assert_eq!(queues, limits.interrupt_queues + limits.polled_queues);
-        prop_assert!(limits.interrupt_queues >= 1);
-        prop_assert!(queues <= config.num_queues.max(1));
-        prop_assert!(queues <= cpus.max(1));
-        prop_assert!(settings.request_queues == 0 || queues <= settings.request_queues);
-        prop_assert!(limits.polled_queues <= settings.poll_queues);
-        prop_assert!(limits.segments >= 1);
-        prop_assert!(u32::from(limits.segments) <= config.seg_max.max(1));
-        prop_assert!(limits.sectors >= SECTORS_TOLD_MIN);
-        prop_assert!(
-            config.max_sectors == 0 || limits.sectors <= config.max_sectors.max(SECTORS_TOLD_MIN)
-        );
-        prop_assert!(
-            u64::from(limits.sectors) * 512 <= mapping.max(u64::from(SECTORS_TOLD_MIN) * 512)
-        );
-        prop_assert!(limits.segment_len >= 65536);
-        prop_assert!((1..=i16::MAX as u16).contains(&limits.commands_per_lun));
-        prop_assert!(u16::from(limits.last_target) <= config.max_target);
-        prop_assert!(limits.last_lun >= LUN_FLAT);
-        prop_assert!(limits.last_lun <= LUN_FLAT + u64::from(LUN_MAX));
-        prop_assert!(limits.last_lun - LUN_FLAT <= u64::from(config.max_lun));
-        prop_assert!((EVENT_SIZE..=EVENT_SIZE_MAX).contains(&limits.event_size));
-        prop_assert!(limits.event_size >= config.event_info_size);
+        let rings = Rings { size, control: 2, indirect };
 
         let layout = Layout { protection, ..Layout::WANTED };
 
-        match limits.fit(layout, Rings { size, control: 2, indirect }, &mut adjustments) {
-            Ok(ring) => {
-                // Header, response and all segments fit in the ring.
-                let lists = if ring.protection { 2 } else { 1 };
-
-                // It is left out only where there is no room for it.
-                prop_assert_eq!(ring.protection, protection && size >= 4 && limits.segments >= 2);
-
-                prop_assert!(lists * u32::from(ring.segments) + 2 <= size);
-                prop_assert!(lists * u32::from(ring.segments) <= limits.segments.into());
-                prop_assert!((1..=limits.segments).contains(&ring.segments));
-                prop_assert!((1..=size).contains(&ring.commands_per_queue));
-                prop_assert!((1..=limits.commands_per_lun).contains(&ring.commands_per_lun));
-                prop_assert!(u32::from(ring.commands_per_lun) <= ring.commands_per_queue);
-                prop_assert_eq!(ring.layout, layout);
-
-                // The same device comes back from a reset, and one with a ring that is too short
-                // for any command.
-                let short = Rings { size: 2, control: 2, indirect };
-                let same = Rings { size, control: 2, indirect };
-
-                prop_assert_eq!(ring.still_served(&limits, layout, same), Ok(()));
-                prop_assert!(ring.still_served(&limits, layout, short).is_err());
-            }
-            Err(refusal) => {
-                let said = refusal.to_string();
-
-                prop_assert!(size < 3);
-                prop_assert!(said.starts_with("queue size is "));
-            }
-        }
-        prop_assert_eq!(adjustments.is_empty(), adjustments.to_string().is_empty());
+        invariants::limits(&config, &settings, platform, rings, layout);
     }
 
     #[test]
