@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.main, pytest.mark.ours("about packages of our module")
 MODULE = "updates/virtio_scsi_rs.ko"
 SELECT = "virtio-scsi-rs-select"
 DKMS = "virtio-scsi-rs-dkms"
+MAN_PAGE = "usr/share/man/man1/virtio-scsi-test-device.1.gz"
 LICENCES = "usr/share/doc/virtio-scsi-rs-tools/crates.licences.gz"
 C_DRIVER = "kernel/drivers/scsi/virtio_scsi.ko"
 
@@ -74,7 +75,7 @@ def test_the_package_of_the_tools(packages: list[Path], tmp_path: Path) -> None:
     tools = packages[1]
     assert field(tools, "Package") == "virtio-scsi-rs-tools"
     assert field(tools, "Architecture") == "amd64"
-    # What vscsi-top is linked with, and nothing that a minimal system does not have.
+    # What the programs are linked with, and nothing that a minimal system does not have.
     needed = {each.split()[0] for each in field(tools, "Depends").split(", ")}
     assert needed == {"kmod", "libc6", "libgcc-s1"}
     files = unpacked(tools, tmp_path)
@@ -82,6 +83,7 @@ def test_the_package_of_the_tools(packages: list[Path], tmp_path: Path) -> None:
     assert {name for name in files if not name.startswith("usr/share/lintian/")} == {
         "usr/sbin/virtio-scsi-rs-select",
         "usr/sbin/vscsi-top",
+        "usr/bin/virtio-scsi-test-device",
         "usr/lib/modprobe.d/virtio-scsi-rs.conf",
         "usr/share/initramfs-tools/hooks/virtio-scsi-rs",
         "usr/lib/dracut/modules.d/90virtio-scsi-rs/module-setup.sh",
@@ -89,9 +91,10 @@ def test_the_package_of_the_tools(packages: list[Path], tmp_path: Path) -> None:
         "usr/share/man/man5/virtio_scsi_rs.5.gz",
         "usr/share/man/man8/virtio-scsi-rs-select.8.gz",
         "usr/share/man/man8/vscsi-top.8.gz",
+        "usr/share/man/man1/virtio-scsi-test-device.1.gz",
     }
     for name, path in files.items():
-        runs = name.endswith(("select", "vscsi-top", "hooks/virtio-scsi-rs", "setup.sh"))
+        runs = name.endswith(("select", "vscsi-top", "test-device", "hooks/virtio-scsi-rs", "setup.sh"))
         assert path.stat().st_mode & 0o777 == (0o755 if runs else 0o644), name
 
 
@@ -174,22 +177,47 @@ def test_the_viewer_of_the_package_runs(packages: list[Path], tmp_path: Path) ->
     assert str(paths.CACHE).encode() not in viewer.read_bytes()
 
 
-def test_the_package_has_the_licences_of_what_the_viewer_is_linked_with(
+def test_the_device_of_the_package_runs(packages: list[Path], tmp_path: Path) -> None:
+    """With its scenarios and documents, whose links lead to files."""
+    device = unpacked(packages[1], tmp_path)["usr/bin/virtio-scsi-test-device"]
+    assert device.stat().st_size < 2_000_000
+    beside = tmp_path / "usr/share/doc/virtio-scsi-rs-tools/device"
+    scenarios = sorted(beside.glob("scenarios/*.toml"))
+    assert len(scenarios) > 30
+    for scenario in scenarios:
+        command = [device, "--check", "--scenario", scenario]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for document in [beside / "README.md", *beside.glob("doc/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+    said = subprocess.run(["man", "--local-file", MAN_PAGE], cwd=tmp_path, check=True, capture_output=True)
+    assert b"a virtio-scsi device that behaves by script" in said.stdout
+    assert b"--scenario" in said.stdout and said.stderr == b""
+    assert str(paths.REPO).encode() not in device.read_bytes()
+    assert str(paths.CACHE).encode() not in device.read_bytes()
+
+
+def test_the_package_has_the_licences_of_what_its_programs_are_linked_with(
     packages: list[Path], tmp_path: Path
 ) -> None:
-    """All of them have one that goes together with version 2 of the GPL, which Apache's alone does not."""
+    """Those of the viewer go together with version 2 of the GPL, which Apache's alone does not: it goes
+    together with version 3, which the device may have."""
     unpacked(packages[1], tmp_path)
     text = gzip.decompress((tmp_path / LICENCES).read_bytes()).decode()
     crates = dict(re.findall(r"^==== (\S+) \S+: (.*)$", text, re.M))
-    assert {"clap", "ratatui", "crossterm", "serde_json"} <= set(crates) <= locked(), crates
+    wanted = {"clap", "ratatui", "crossterm", "serde_json", "vhost", "virtio-queue"}
+    assert wanted <= set(crates) <= locked("top") | locked("device"), crates
+    licences = r"\b(MIT|Zlib|BSL-1.0|Unlicense|BSD-3-Clause|Unicode-3.0)\b"
     for name, licence in crates.items():
-        assert re.search(r"\b(MIT|Zlib|BSL-1.0|Unlicense)\b", licence), f"{name}: {licence}"
+        fitting = licences if name in locked("top") else rf"{licences}|\bApache-2.0\b"
+        assert all(re.search(fitting, part) for part in licence.split(" AND ")), f"{name}: {licence}"
+    assert "GPL-2.0-or-later" in (paths.TOOLS / "device/Cargo.toml").read_text()
     assert text.count("Permission is hereby granted, free of charge") > 30
 
 
-def locked() -> set[str]:
-    """The crates of the viewer's lock file."""
-    return set(re.findall(r'^name = "(.*)"$', (paths.REPO / "tools/top/Cargo.lock").read_text(), re.M))
+def locked(program: str) -> set[str]:
+    """The crates of a program's lock file."""
+    return set(re.findall(r'^name = "(.*)"$', (paths.TOOLS / program / "Cargo.lock").read_text(), re.M))
 
 
 def test_lintian_has_nothing_to_say(packages: list[Path]) -> None:

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Numbers in byte slices. SCSI is big-endian, virtio little-endian. What lies beyond a slice reads
 //! as zero.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! The main loop: one thread that waits for the front-end, for kicks, for the control socket and
 //! for time.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! A virtio-scsi device that behaves by script, served over vhost-user. See README.md.
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! The bytes of the virtio SCSI host device (virtio 1.3, 5.6): requests, responses, events, and the
 //! codes in them. The layout with protection information is that of Linux' `virtio_scsi.h`.

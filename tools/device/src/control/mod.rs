@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! The control socket: one JSON object in a line, one in a line as the answer. doc/control.md lists
 //! them.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Task management and asynchronous notifications (virtio 1.3, 5.6.6.2).
 

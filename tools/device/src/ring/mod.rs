@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Virtqueues as the device sees them: what the driver made available, and what is put into the
 //! used ring, rightly or not.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Packed virtqueues (virtio 1.3, 2.8), of which `virtio-queue` knows nothing.
 

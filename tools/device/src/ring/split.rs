@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Split virtqueues (virtio 1.3, 2.7). `virtio-queue` walks the available side; the used side is
 //! written here, since that crate rightly refuses to write what a script may want.

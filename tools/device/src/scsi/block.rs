@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Commands that move blocks: READ, WRITE, VERIFY, COMPARE AND WRITE, SYNCHRONIZE CACHE (SBC-3
 //! chapter 5).

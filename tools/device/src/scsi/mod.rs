@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! A SCSI target: logical units that answer commands as SPC-4, SBC-3 and MMC-6 say.
 //!

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! MODE SENSE and MODE SELECT (SPC-4 6.11 to 6.14): the pages caching, control, and for CD-ROMs the
 //! capabilities page.

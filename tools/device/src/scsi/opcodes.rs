@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! The commands that logical units know: names for scenarios, the length each CDB asks for, and the
 //! usage maps that REPORT SUPPORTED OPERATION CODES returns (SPC-4 6.27).

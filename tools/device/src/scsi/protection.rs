@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Protection information (SBC-3 4.22): eight bytes for each block, guard, application tag,
 //! reference tag.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Logical block provisioning: UNMAP, WRITE SAME, GET LBA STATUS (SBC-3 5.5, 5.28, 5.45).
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Commands that report: capacity (SBC-3 5.15 and 5.16) and supported commands (SPC-4 6.27).
 

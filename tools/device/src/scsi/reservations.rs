@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Persistent reservations (SPC-4 5.13). The guest is one I_T nexus; a scenario or the control
 //! socket can let others register and reserve, for conflicts to arise.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! Status codes and sense data (SAM-5 5.3, SPC-4 4.5).
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0-or-later
 
 //! vhost-user, as its back-end. `message` is the bytes on the socket, `session` what they mean to
 //! the device.
