@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from guest import sysfs
 from support import events, uml_bench
 from support.events import START, Bus
 from support.uml_bench import CI, Bench, long, only_in
@@ -132,3 +133,44 @@ def test_unbinding_ends_a_flood(bus: Bus, bench: Bench) -> None:
 
 def test_the_driver_kept_to_the_rules(bench: Bench) -> None:
     assert bench.device.lines("violation") == []
+
+
+@pytest.mark.ours("counts what our driver has replaced")
+def test_units_are_replaced_only_so_often(bus: Bus, bench: Bench, variant: str) -> None:
+    """A device whose units have another identity each time they are asked keeps the guest busy for a while,
+    and not for ever. It keeps the disks that it has then."""
+    only_in(variant, 1)
+    target, luns, most = 40, range(130), 256
+    there = START | {(target, lun) for lun in luns}
+
+    def swap(prefix: str) -> None:
+        for lun in luns:
+            if prefix != "A":
+                bus.device("remove_unit", target=target, lun=lun, event=False)
+            unit = {"target": target, "lun": lun, "size": "1M", "serial": f"{prefix}{lun}"}
+            bus.device("add_unit", unit=unit, event=False)
+        bus.event(events.TRANSPORT_RESET, events.RESCAN, target)
+
+    def replaced() -> int:
+        return sysfs.counters(bus.guest)["replaced_units"]
+
+    # Limit and counter are those of a device, which is found anew.
+    bench.unbind()
+    bench.bind()
+    assert replaced() == 0
+    swap("A")
+    bus.expect(there)
+    for prefix, wanted in (("B", len(luns)), ("C", most)):
+        swap(prefix)
+        bus.device.wait_for(lambda wanted=wanted: replaced() >= wanted, 60, f"{wanted} replacements")
+        bus.expect(there)
+    disks = bus.guest.out("cat /sys/block/sd*/diskseq")
+    swap("D")
+    events.all_handled(bus.device)
+    events.quiet(bus.device)
+    assert (replaced(), bus.guest.out("cat /sys/block/sd*/diskseq")) == (most, disks)
+    for lun in luns:
+        bus.device("remove_unit", target=target, lun=lun)
+    bus.expect(START)
+    bench.unbind()
+    bench.bind()
