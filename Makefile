@@ -27,7 +27,7 @@ help: ## this text
 	@echo "make run              the whole way: tools, kernel, module, virtual machine, disks, file system"
 	@echo "make check            lint, clippy, host tests, documentation, one smoke boot: three minutes"
 	@echo "make test             all checks and most tests; TESTS='-k smoke' chooses guest tests"
-	@echo "make test-device      the other tests, with devices that are scripted or slow, twenty minutes"
+	@echo "make test-device      the other tests, with devices that are scripted or slow, half an hour"
 	@echo "make test-install     the driver installed in whole systems, which are made first and kept"
 	@echo "make test-uml         tests in User-Mode Linux with sanitizers, an hour; UML=ci: a part, some minutes"
 	@echo "make test-x86         some tests in QEMU with a kernel with sanitizers; builds it first, fifteen minutes"
