@@ -179,8 +179,7 @@ def test_a_machine_stopped_by_failing_storage_goes_on_without_an_error(
     image.write_bytes(bytes(16 * MEGABYTE))
     guest.add_disk(disk)
     guest.wait_until(f"test -e {bench.path(disk)}/block/*")
-    # More than a command takes on a busy machine.
-    guest.run(f"echo 5 >{bench.path(disk)}/timeout", check=True)
+    guest.run(f"echo 2 >{bench.path(disk)}/timeout", check=True)
     before = bench.resets()
     assert before[1], "QEMU traces nothing"
     counted = sysfs.counters(guest) if OURS else {}
@@ -193,7 +192,7 @@ def test_a_machine_stopped_by_failing_storage_goes_on_without_an_error(
             stops.wait(30)
             assert guest.qmp("query-status")["status"] == "io-error"
             # Once for longer than the commands' time-out, had the guest's clock gone on.
-            time.sleep(0 if failed else 6)
+            time.sleep(0 if failed else 3)
             failed = failed_commands(guest, kind)
             guest.qmp("cont")
         done = fio.Job.of(job.wait(60))
@@ -201,9 +200,10 @@ def test_a_machine_stopped_by_failing_storage_goes_on_without_an_error(
     assert 0 < done.written <= done.read, done.said
     assert bench.resets() == before, "the device was reset, or asked to do something about its commands"
     if OURS:
-        # The driver looks which units there are at any time.
+        # The driver looks which units there are at any time. In some runs QEMU keeps a command for seconds
+        # after the machine goes on; the driver asks for it, is told so, and waits.
         grown = {name for name, count in sysfs.counters(guest).items() if count != counted[name]}
-        assert grown <= {"own_commands", "censuses"}
+        assert grown <= {"own_commands", "censuses", "continued"}
     guest.remove_disk(disk)
 
 
