@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has to hold for anything that a device can write. Each function tries one input, and panics
+//! Invariants that hold for anything a device can write. Each function tries one input, and panics
 //! if something does not hold.
 //!
 //! The inputs come from the tests beside this, which draw them at random, and from the fuzzer in
@@ -200,7 +200,7 @@ pub fn claims(cdb: &[u8], head: [u8; 4], transferred: u32) {
 
             assert!(claimed > claim.most && bound <= claim.most && bound <= transferred);
             assert_eq!(claim.excessive(replaced, transferred), None);
-            // What is not the length stays as it was.
+            // The bytes beside the length stay as they were.
             let kept = |bytes| u32::from_be_bytes(bytes) & !claim.mask;
             assert_eq!(kept(head), kept(replaced));
         }

@@ -84,7 +84,7 @@ impl Offer {
     }
 }
 
-/// What is another after the reset.
+/// A change that the device comes back from the reset with.
 #[derive(Arbitrary, Debug)]
 enum Change {
     Number { which: u8, to: Number },

@@ -20,7 +20,7 @@ struct Designator {
     len: u8,
 }
 
-/// What a device answers to a page, of which the header says its length, or another.
+/// The data of a page, with a header that says how long it is, or any bytes.
 #[derive(Arbitrary, Debug)]
 enum Answer {
     Serial(Vec<u8>),
