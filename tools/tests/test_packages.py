@@ -91,7 +91,7 @@ def test_the_package_of_the_tools(packages: list[Path], tmp_path: Path) -> None:
         "usr/share/man/man5/virtio_scsi_rs.5.gz",
         "usr/share/man/man8/virtio-scsi-rs-select.8.gz",
         "usr/share/man/man8/vscsi-top.8.gz",
-        "usr/share/man/man1/virtio-scsi-test-device.1.gz",
+        MAN_PAGE,
     }
     for name, path in files.items():
         runs = name.endswith(("select", "vscsi-top", "test-device", "hooks/virtio-scsi-rs", "setup.sh"))

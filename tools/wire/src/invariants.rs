@@ -152,6 +152,8 @@ pub fn identities(one: &Identity<'_>, other: &Identity<'_>, len: usize) {
     ];
 
     for (one, other, part) in parts {
+        assert!(!one.differs(&one));
+        assert_eq!(one.differs(&other), other.differs(&one));
         assert!(
             one.differs(&other) || !one.differs(&part),
             "{one:?} is not two with {other:?}, but with {part:?}"
@@ -159,14 +161,21 @@ pub fn identities(one: &Identity<'_>, other: &Identity<'_>, len: usize) {
     }
 }
 
-/// The list of VPD pages that the midlayer gets to see has no more pages than there can be.
+/// A list of VPD pages that the midlayer gets to see has no more pages than there can be, and few
+/// of them twice.
 pub fn list_of_pages(data: &[u8]) {
-    let Some([_, code, high, low]) = data.first_chunk().copied() else {
+    let Some(([_, code, high, low], rest)) = data.split_first_chunk() else {
         return;
     };
 
-    if code == Page::List.code() && is_list_plausible(data) {
-        assert!(u16::from_be_bytes([high, low]) <= 256);
+    if *code == Page::List.code() && is_list_plausible(data) {
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        let list = &rest[..len.min(rest.len())];
+        let mut codes = list.to_vec();
+
+        codes.sort_unstable();
+        codes.dedup();
+        assert!(len <= 256 && list.len() - codes.len() <= 8);
     }
 }
 
